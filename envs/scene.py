@@ -1,0 +1,99 @@
+"""What a task's world consists of: bodies, joints, thrusters and their roles, as plain numbers.
+
+A scene says nothing about how it is simulated. Bodies keep the slot they have in a Kinetix level (polygons 0-11, circles 12-15),
+because the order in which contacts are solved depends on it.
+"""
+
+from dataclasses import dataclass
+
+POLYGON_SLOTS = 12
+CIRCLE_SLOTS = 4
+WALL_SLOTS = 4  # floor, left wall, right wall, ceiling: pairs among them are never tested
+MOTOR_BINDINGS = 4
+THRUSTER_BINDINGS = 2
+
+NO_ROLE, GREEN, BLUE, RED = 0, 1, 2, 3
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Body:
+    """One rigid shape: a convex quad (``vertices``) or a circle (``radius``). An inverse mass of 0 means it never moves."""
+
+    slot: int  # 0-11 polygon, 12-15 circle
+    position: Point  # metres, of the centroid
+    rotation: float = 0.0  # radians
+    vertices: tuple[Point, Point, Point, Point] | None = None  # metres, local frame, clockwise; None for a circle
+    radius: float = 0.0  # metres; circles only
+    inverse_mass: float = 0.0  # 1/kg
+    inverse_inertia: float = 0.0  # 1/(kg m²)
+    friction: float = 1.0
+    restitution: float = 0.0
+    collision_mode: int = 1  # 0 passes through 0 and 1, 1 is normal, 2 collides with everything
+    role: int = NO_ROLE
+    density: float = 1.0
+
+    @property
+    def moves(self) -> bool:
+        """True if forces act on the body."""
+        return self.inverse_mass != 0.0
+
+    @property
+    def is_circle(self) -> bool:
+        """True for a circle, False for a quad."""
+        return self.vertices is None
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A pin (or, if ``fixed``, a weld) between two bodies, perhaps with a motor."""
+
+    a: int  # slot of the first body
+    b: int  # slot of the second body
+    a_anchor: Point  # metres, in the frame of a
+    b_anchor: Point
+    fixed: bool = False
+    rotation: float = 0.0  # radians, rest angle of b relative to a
+    motor_on: bool = False
+    motor_speed: float = 1.0
+    motor_power: float = 1.0
+    limits: tuple[float, float] | None = None  # radians around the rest angle
+    binding: int = 0  # which motor action (0-3) drives it
+
+
+@dataclass(frozen=True)
+class Thruster:
+    """A force of fixed direction in its body's frame, scaled by an action in [0, 1]."""
+
+    body: int  # slot
+    anchor: Point  # metres, in the body's frame
+    rotation: float  # radians, in the body's frame
+    power: float = 1.0
+    binding: int = 0  # which thruster action (0-1) drives it
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A whole task: everything the engine needs, nothing it computes."""
+
+    name: str
+    bodies: tuple[Body, ...]  # sorted by slot, empty slots left out
+    joints: tuple[Joint, ...] = ()
+    thrusters: tuple[Thruster, ...] = ()
+    gravity: float = -9.81  # m/s²
+
+    @property
+    def moving(self) -> tuple[Body, ...]:
+        """The bodies that move, in slot order."""
+        return tuple(body for body in self.bodies if body.moves)
+
+    @property
+    def wired_motors(self) -> tuple[int, ...]:
+        """Motor bindings that drive something, ascending."""
+        return tuple(sorted({joint.binding for joint in self.joints if joint.motor_on and not joint.fixed}))
+
+    @property
+    def wired_thrusters(self) -> tuple[int, ...]:
+        """Thruster bindings that drive something, ascending."""
+        return tuple(sorted({thruster.binding for thruster in self.thrusters}))
