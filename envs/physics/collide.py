@@ -211,8 +211,7 @@ def circle_polygon(constants: const.Constants, where: Pose) -> Manifold:
         else:
             nearer = distance < best
             best, close_x, close_y = (
-                jnp.where(nearer, new, old)
-                for new, old in ((distance, best), (at_x, close_x), (at_y, close_y))
+                jnp.where(nearer, new, old) for new, old in ((distance, best), (at_x, close_x), (at_y, close_y))
             )
     away_x, away_y = x - close_x, y - close_y
     distance = jnp.sqrt(away_x**2 + away_y**2)

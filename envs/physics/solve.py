@@ -1,7 +1,9 @@
 """Impulse solvers: contacts (dealt to sequential batches as Kinetix deals them) and joints. Arrays are [..., B]."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -134,33 +136,68 @@ def warm_start(
     return motion, kept
 
 
+class _Point(NamedTuple):
+    """One contact point of every pair during one solver iteration: what only depends on positions. Each [Q, B]."""
+
+    arms: tuple[Array, Array, Array, Array]
+    normal_x: Array
+    normal_y: Array
+    target: Array  # m/s, wanted separation speed
+    stiff_normal: Array  # effective masses
+    stiff_tangent: Array
+    coupling: Array  # tangential speed that a unit normal impulse causes
+
+
+def _point(motion: states.Motion, bound: Ends, contact: Contacts, k: int) -> _Point:
+    nx, ny = contact.normal_x, contact.normal_y
+    arms = ax, ay, bx, by = _arms(motion, bound, contact.x[k], contact.y[k])
+    cross_a, cross_b = ax * ny - ay * nx, bx * ny - by * nx  # arm x normal
+    level_a, level_b = -(ax * nx + ay * ny), -(bx * nx + by * ny)  # arm x tangent, tangent = (ny, -nx)
+    mass = bound.mass_a + bound.mass_b
+    return _Point(
+        arms,
+        nx,
+        ny,
+        target=contact.bias - contact.rebound[k],
+        stiff_normal=1.0 / (mass + bound.turn_a * cross_a * cross_a + bound.turn_b * cross_b * cross_b),
+        stiff_tangent=1.0 / (mass + bound.turn_a * level_a * level_a + bound.turn_b * level_b * level_b),
+        coupling=bound.turn_a * cross_a * level_a + bound.turn_b * cross_b * level_b,
+    )
+
+
+def _solve_batch(pairs: const.Pairs, bound: Ends, point: _Point, turn: Array, carry):
+    """Push and rub all pairs whose ``turn`` it is, from the same velocities; the others keep their impulses."""
+    motion, normal, tangent = carry
+    nx, ny = point.normal_x, point.normal_y
+    dx, dy = _velocity_at(motion, bound, point.arms)
+    closing = dx * nx + dy * ny
+    push = jnp.where(turn, jnp.maximum(normal + (point.target - closing) * point.stiff_normal, 0.0), normal)
+    added = push - normal
+    slide = dx * ny - dy * nx + added * point.coupling
+    grip = pairs.friction[:, None] * push
+    drag = jnp.where(turn, jnp.clip(tangent - slide * point.stiff_tangent, -grip, grip), tangent)
+    rubbed = drag - tangent
+    motion = _apply(motion, bound, point.arms, added * nx + rubbed * ny, added * ny - rubbed * nx)
+    keeps = pairs.keeps_impulse[:, None]
+    return motion, push * keeps, drag * keeps
+
+
 def solve_contacts(
     motion: states.Motion, pairs: const.Pairs, bound: Ends, contact: Contacts, impulses: states.Impulses
 ) -> tuple[states.Motion, states.Impulses]:
-    """One solver iteration: for each contact point in turn, the batches one after another."""
+    """One solver iteration: for each contact point in turn, the batches one after another.
+
+    A batch in which no environment of the block has a contact is skipped. The branch also keeps XLA from fusing one
+    batch's arithmetic into the next, which would compute everything again and again.
+    """
     normal, tangent = list(impulses.normal), list(impulses.tangent)
-    nx, ny = contact.normal_x, contact.normal_y
     for k in range(contact.x.shape[0]):
-        arms = ax, ay, bx, by = _arms(motion, bound, contact.x[k], contact.y[k])
-        cross_a, cross_b = ax * ny - ay * nx, bx * ny - by * nx  # arm x normal
-        level_a, level_b = -(ax * nx + ay * ny), -(bx * nx + by * ny)  # arm x tangent, tangent = (ny, -nx)
-        mass = bound.mass_a + bound.mass_b
-        stiff_n = 1.0 / (mass + bound.turn_a * cross_a * cross_a + bound.turn_b * cross_b * cross_b)
-        stiff_t = 1.0 / (mass + bound.turn_a * level_a * level_a + bound.turn_b * level_b * level_b)
-        coupling = bound.turn_a * cross_a * level_a + bound.turn_b * cross_b * level_b
-        target = contact.bias - contact.rebound[k]
+        point = _point(motion, bound, contact, k)
         for number in range(pairs.batches):
             turn = contact.active[k] & (contact.batch == number)
-            dx, dy = _velocity_at(motion, bound, arms)
-            push = jnp.maximum(normal[k] + (target - (dx * nx + dy * ny)) * stiff_n, 0.0)
-            push = jnp.where(turn, push, normal[k])
-            added = push - normal[k]
-            slide = dx * ny - dy * nx + added * coupling
-            grip = pairs.friction[:, None] * push
-            drag = jnp.where(turn, jnp.clip(tangent[k] - slide * stiff_t, -grip, grip), tangent[k])
-            along = drag - tangent[k]
-            motion = _apply(motion, bound, arms, added * nx + along * ny, added * ny - along * nx)
-            normal[k], tangent[k] = push * pairs.keeps_impulse[:, None], drag * pairs.keeps_impulse[:, None]
+            carry = (motion, normal[k], tangent[k])
+            solve = functools.partial(_solve_batch, pairs, bound, point, turn)
+            motion, normal[k], tangent[k] = jax.lax.cond(turn.any(), solve, lambda carry: carry, carry)
     return motion, states.Impulses(jnp.stack(normal), jnp.stack(tangent))
 
 

@@ -52,7 +52,9 @@ def initial(constants: const.Constants, batch: int) -> Sim:
     still = jnp.zeros((moving, batch))
     quiet = jnp.zeros((len(constants.joints), batch))
     return Sim(
-        motion=Motion(rows(bodies.position[:, 0]), rows(bodies.position[:, 1]), rows(bodies.angle), still, still, still),
+        motion=Motion(
+            rows(bodies.position[:, 0]), rows(bodies.position[:, 1]), rows(bodies.angle), still, still, still
+        ),
         polygon_polygon=impulses(constants.polygon_polygon, 2),
         circle_polygon=impulses(constants.circle_polygon, 1),
         circle_circle=impulses(constants.circle_circle, 1),

@@ -12,7 +12,12 @@ KINDS = ("polygon_polygon", "circle_polygon", "circle_circle")  # solver order
 
 
 def _actuate(
-    constants: const.Constants, rows: solve.Rows, arms: list[solve.Arm], where: collide.Pose, motors: Array, thrusters: Array
+    constants: const.Constants,
+    rows: solve.Rows,
+    arms: list[solve.Arm],
+    where: collide.Pose,
+    motors: Array,
+    thrusters: Array,
 ) -> None:
     """Motors (all from the same velocities), then thrusters."""
     torques = []
@@ -83,7 +88,11 @@ def physics_step(
 
     held = (sim.joint_x, sim.joint_y, sim.joint_turn)
     motion, impulses, held = jax.lax.fori_loop(0, const.ITERATIONS, iterate, (motion, impulses, held))
-    return sim._replace(motion=_advance(motion), joint_x=held[0], joint_y=held[1], joint_turn=held[2], **impulses), solved, failed
+    return (
+        sim._replace(motion=_advance(motion), joint_x=held[0], joint_y=held[1], joint_turn=held[2], **impulses),
+        solved,
+        failed,
+    )
 
 
 def _advance(motion: states.Motion) -> states.Motion:
@@ -109,9 +118,7 @@ def met(pairs: dict[str, const.Pairs], manifolds: dict[str, collide.Manifold], r
 def distance(constants: const.Constants, motion: states.Motion) -> Array:
     """Metres between the centres of green and blue, [B]; summed if a scene has several such pairs."""
     where = collide.pose(constants, motion)
-    gaps = [
-        jnp.sqrt((where.x[a] - where.x[b]) ** 2 + (where.y[a] - where.y[b]) ** 2) for a, b in constants.goal_rows
-    ]
+    gaps = [jnp.sqrt((where.x[a] - where.x[b]) ** 2 + (where.y[a] - where.y[b]) ** 2) for a, b in constants.goal_rows]
     return sum(gaps, jnp.zeros(motion.x.shape[-1]))
 
 
