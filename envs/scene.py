@@ -4,6 +4,7 @@ A scene says nothing about how it is simulated. Bodies keep the slot they have i
 because the order in which contacts are solved depends on it.
 """
 
+import math
 from dataclasses import dataclass
 
 POLYGON_SLOTS = 12
@@ -97,3 +98,33 @@ class Scene:
     def wired_thrusters(self) -> tuple[int, ...]:
         """Thruster bindings that drive something, ascending."""
         return tuple(sorted({thruster.binding for thruster in self.thrusters}))
+
+
+def quad(slot: int, x: float, y: float, half_width: float, half_height: float, *, moves: bool = True, **rest) -> Body:
+    """A rectangle; mass and inertia follow from its density (Kinetix's sums over triangles), unless it is static."""
+    w, h = half_width, half_height
+    density = rest.get("density", 1.0)
+    mass, inertia = 4 * w * h * density, 4 * w * h * density * (w * w + h * h) / 3
+    inverse = {"inverse_mass": 1 / mass, "inverse_inertia": 1 / inertia} if moves else {}
+    return Body(slot, (x, y), vertices=((w, h), (w, -h), (-w, -h), (-w, h)), **{**inverse, **rest})
+
+
+def circle(number: int, x: float, y: float, radius: float, *, moves: bool = True, **rest) -> Body:
+    """A disc in circle slot ``number`` (0-3); mass and inertia as Kinetix computes them, unless it is static."""
+    density = rest.get("density", 1.0)
+    mass, inertia = math.pi * radius**2 * density, math.pi * radius**4 / 4 * density
+    inverse = {"inverse_mass": 1 / mass, "inverse_inertia": 1 / inertia} if moves else {}
+    return Body(POLYGON_SLOTS + number, (x, y), radius=radius, **{**inverse, **rest})
+
+
+def walls(*, floor_role: int, collision_mode: int = 2) -> tuple[Body, ...]:
+    """Floor (its top at y = 0.4), left wall, right wall and ceiling around the 5 m x 5 m world."""
+    slab = ((2.5, 5.2), (2.5, -5.2), (-2.5, -5.2), (-2.5, 5.2))
+    side = ((5.0, 5.0), (10.0, 5.0), (10.0, 0.0), (5.0, 0.0))
+    left = tuple((x - 10.0, y) for x, y in side)
+    shapes = (((2.5, -4.8), slab), ((0.0, 0.0), left), ((0.0, 0.0), side), ((2.5, 10.2), slab))
+    roles = (floor_role, NO_ROLE, NO_ROLE, NO_ROLE)
+    return tuple(
+        Body(slot, position, vertices=vertices, collision_mode=collision_mode, role=roles[slot])
+        for slot, (position, vertices) in enumerate(shapes)
+    )

@@ -1,0 +1,15 @@
+"""The twelve tasks: ``envs.TASKS`` names them, ``envs.make(name)`` builds one. JAX is imported when one is made."""
+
+from envs.tasks import TASKS, UnknownTask
+
+__all__ = ["TASKS", "UnknownTask", "make"]
+
+
+def make(name: str, **options):
+    """A batched task environment; see ``envs.env.TaskEnv``.
+
+    Options: interface ("compact" or "kinetix"), engine ("fast" or "kinetix"), noise_std (0.1). Raises UnknownTask.
+    """
+    from envs import env
+
+    return env.make(name, **options)

@@ -1,0 +1,129 @@
+"""A task as a batched, jittable environment without hidden state."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from envs import observation, tasks
+from envs import scene as scenes
+
+INTERFACES = ("compact", "kinetix")
+ENGINES = ("fast", "kinetix")
+MAX_STEPS = 256  # control steps an episode may take
+CONTROL_DT = 1 / 30  # s
+
+
+class State(NamedTuple):
+    """Every leaf has the batch as its last axis."""
+
+    sim: Any  # the engine's own pytree
+    time: Array  # [B] int32, control steps since the episode began
+
+
+class TaskEnv:
+    """One task, natively batched.
+
+    An episode is solved when green touches blue and fails when green touches red; either terminates it. After 256
+    control steps it is truncated. There is no automatic reset: a caller that wants one uses ``where``.
+    """
+
+    def __init__(self, name: str, *, interface: str = "compact", engine: str = "fast", noise_std: float = 0.1):
+        if interface not in INTERFACES:
+            raise ValueError(f"unknown interface {interface!r}; interfaces: {', '.join(INTERFACES)}")
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine {engine!r}; engines: {', '.join(ENGINES)}")
+        if not noise_std >= 0:
+            raise ValueError(f"noise_std is {noise_std}; it must be 0 or more")
+        self.name, self.interface, self.engine_name, self.noise_std = name, interface, engine, float(noise_std)
+        self.scene = tasks.scene(name)
+        self.max_steps, self.control_dt = MAX_STEPS, CONTROL_DT
+        self.engine = _engine(engine, self.scene)
+        if interface == "compact":
+            self._observe = observation.compact
+            self.obs_size = observation.FEATURES * len(self.scene.moving)
+            self._motors, self._thrusters = self.scene.wired_motors, self.scene.wired_thrusters
+        else:
+            self._observe = observation.Symbolic(self.scene)
+            self.obs_size = self._observe.size
+            self._motors, self._thrusters = range(scenes.MOTOR_BINDINGS), range(scenes.THRUSTER_BINDINGS)
+        motors, thrusters = len(self._motors), len(self._thrusters)
+        self.action_size = motors + thrusters
+        self.action_low = np.array([-1.0] * motors + [0.0] * thrusters, np.float32)
+        self.action_high = np.ones(self.action_size, np.float32)
+
+    def reset(self, key: Array, batch: int) -> tuple[Array, State]:
+        """The start: observation [B, O] and state. Every episode of a task starts alike, so ``key`` is not used."""
+        del key
+        state = State(self.engine.initial(batch), jnp.zeros(batch, jnp.int32))
+        return self.observe(state), state
+
+    def step(
+        self, key: Array, state: State, action: Array
+    ) -> tuple[Array, State, Array, Array, Array, dict[str, Array]]:
+        """One control step (1/30 s).
+
+        ``action`` is [B, A]; Gaussian actuation noise is added, then it is clipped to [action_low, action_high]. ``key`` is
+        one typed key, or one per episode [B]: then an episode's noise depends on its own key alone. Returns observation
+        [B, O], state, reward [B] (+1 solved, -1 failed, else 0), terminated [B], truncated [B] and info with
+        ``solved`` [B], ``failed`` [B] and ``distance`` [B], green to blue in metres.
+        """
+        if self.noise_std:
+            action = action + self.noise_std * self._noise(key, action.shape)
+        action = jnp.clip(action, self.action_low[None], self.action_high[None])
+        motors, thrusters = self._wire(action)
+        sim, solved, failed, distance = self.engine.step(state.sim, motors, thrusters)
+        after = State(sim, state.time + 1)
+        terminated = solved | failed
+        truncated = (after.time >= self.max_steps) & ~terminated
+        reward = solved.astype(jnp.float32) - failed.astype(jnp.float32)
+        info = {"solved": solved, "failed": failed, "distance": distance}
+        return self.observe(after), after, reward, terminated, truncated, info
+
+    def _noise(self, key: Array, shape: tuple[int, int]) -> Array:
+        if key.ndim == 0:
+            return jax.random.normal(key, shape)
+        return jax.vmap(lambda episode: jax.random.normal(episode, shape[1:]))(key)
+
+    def _wire(self, action: Array) -> tuple[Array, Array]:
+        """Actions [B, A] to all motor [4, B] and thruster [2, B] bindings; what is not wired gets 0."""
+        columns, idle = list(action.T), jnp.zeros(action.shape[0], action.dtype)
+        motors = dict(zip(self._motors, columns, strict=False))
+        thrusters = dict(zip(self._thrusters, columns[len(self._motors) :], strict=True))
+        return (
+            jnp.stack([motors.get(i, idle) for i in range(scenes.MOTOR_BINDINGS)]),
+            jnp.stack([thrusters.get(i, idle) for i in range(scenes.THRUSTER_BINDINGS)]),
+        )
+
+    def observe(self, state: State) -> Array:
+        """The observation of a state, [B, O]."""
+        return self._observe(self.engine.bodies(state.sim))
+
+    def distance(self, state: State) -> Array:
+        """Green to blue, metres, [B]."""
+        return self.engine.distance(state.sim)
+
+    def take(self, state: State, indices: Array) -> State:
+        """The episodes ``indices`` [K] of a batch, as a batch of K."""
+        return jax.tree.map(lambda leaf: leaf[..., indices], state)
+
+    def where(self, mask: Array, then: State, otherwise: State) -> State:
+        """Episode by episode: ``then`` where ``mask`` [B], else ``otherwise``."""
+        return jax.tree.map(lambda a, b: jnp.where(mask.reshape((1,) * (a.ndim - 1) + (-1,)), a, b), then, otherwise)
+
+
+def _engine(kind: str, scene: scenes.Scene):
+    if kind == "fast":
+        from envs.physics import engine
+
+        return engine.FastEngine(scene)
+    from envs import kinetix_engine
+
+    return kinetix_engine.KinetixEngine(scene)
+
+
+def make(name: str, **options) -> TaskEnv:
+    """A task environment by name. Raises tasks.UnknownTask, and ValueError for unknown options' values."""
+    return TaskEnv(tasks.check(name), **options)

@@ -1,0 +1,62 @@
+"""The registry: twelve task names and the scene behind each."""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import math
+
+from envs import kinetix_levels
+from envs import scene as scenes
+
+TASKS = (
+    "grasp_easy",
+    "catapult",
+    "cartpole_thrust",
+    "hard_lunar_lander",
+    "mjc_half_cheetah",
+    "mjc_swimmer",
+    "mjc_walker",
+    "h17_unicycle",
+    "chain_lander",
+    "catcher_v3",
+    "trampoline",
+    "car_launch",
+)
+OURS = ("catapult", "catcher_v3", "trampoline", "car_launch")
+
+
+class UnknownTask(ValueError):
+    """A task name that is not in TASKS."""
+
+
+def check(name: str) -> str:
+    """The name itself. Raises UnknownTask with the nearest names."""
+    if name in TASKS:
+        return name
+    near = difflib.get_close_matches(str(name), TASKS, n=2, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+    raise UnknownTask(f"unknown task {name!r}{hint} tasks: {', '.join(TASKS)}")
+
+
+@functools.cache
+def scene(name: str) -> scenes.Scene:
+    """The scene of a task. Raises UnknownTask."""
+    check(name)
+    if name in OURS:
+        return importlib.import_module(f"envs.scenes.{name}").scene()
+    if name == "cartpole_thrust":
+        level = kinetix_levels.packaged("l/hard_cartpole_thrust")
+        return _moved(level, name, 8, (4.436287887179349, 1.7776370309706886))
+    if name == "chain_lander":
+        level = kinetix_levels.packaged("l/chain_lander")
+        obstacle = {"rotation": math.pi / 2, "inverse_mass": 0.0, "inverse_inertia": 0.0}
+        return _moved(level, name, 4, (3.1586158019714583, 0.9280125582376999), **obstacle)
+    return kinetix_levels.packaged(f"l/{name}")
+
+
+def _moved(level: scenes.Scene, name: str, slot: int, position: scenes.Point, **changes) -> scenes.Scene:
+    bodies = tuple(
+        dataclasses.replace(body, position=position, **changes) if body.slot == slot else body for body in level.bodies
+    )
+    return dataclasses.replace(level, name=name, bodies=bodies)
