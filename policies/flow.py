@@ -1,0 +1,158 @@
+"""The flow policy: an MLP-mixer that predicts the velocity of an action chunk (arXiv 2506.07339, appendix).
+
+Flow time runs from 0 (noise) to 1 (action): ``x_t = (1 - t) * noise + t * action`` and the velocity is ``action - noise``.
+Parameters are a nested dict of arrays, named as in the published checkpoints.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Params = dict[str, Any]
+
+MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0  # of the sinusoids that encode flow time
+NORM_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowConfig:
+    """Sizes of a flow policy. The defaults are the published ones."""
+
+    obs_size: int  # O
+    action_size: int  # A
+    horizon: int = 8  # H, control steps in a chunk
+    layers: int = 4
+    channels: int = 256
+    channel_hidden: int = 512
+    token_hidden: int = 64
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} is {getattr(self, field.name)}; it must be 1 or more")
+        if self.channels % 2:
+            raise ValueError(f"channels is {self.channels}; it must be even (half sines, half cosines of flow time)")
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["params", "obs_mean", "obs_std", "weak"], meta_fields=["config"]
+)
+@dataclasses.dataclass(frozen=True)
+class FlowPolicy:
+    """A trained flow policy; a pytree."""
+
+    params: Params
+    config: FlowConfig
+    obs_mean: Array  # [O]; observations are normalised before they enter the network
+    obs_std: Array  # [O]
+    weak: Params | None = None  # the same network early in training, for BID's contrast
+
+    def velocity(self, obs: Array, x_t: Array, time: Array) -> Array:
+        """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O]."""
+        return velocity(self.params, self._normalised(obs), x_t, time)
+
+    def weak_policy(self) -> "FlowPolicy":
+        """The early checkpoint as a policy of its own. Raises ValueError if there is none."""
+        if self.weak is None:
+            raise ValueError(
+                "this policy holds no early checkpoint; train it with rtc_bench, or use a strategy without one"
+            )
+        return dataclasses.replace(self, params=self.weak, weak=None)
+
+    def _normalised(self, obs: Array) -> Array:
+        return (obs - self.obs_mean[None]) / self.obs_std[None]
+
+
+def init(key: Array, config: FlowConfig) -> Params:
+    """Fresh parameters. adaLN layers start at zero, so that every block starts as the identity."""
+    c = config.channels
+    keys = iter(jax.random.split(key, 5 + 4 * config.layers))
+
+    def linear(size_in: int, size_out: int, *, bias: bool = True, zero: bool = False) -> Params:
+        scale = 0.0 if zero else size_in**-0.5
+        kernel = scale * jax.random.truncated_normal(next(keys), -2.0, 2.0, (size_in, size_out)) if not zero else None
+        layer = {"kernel": jnp.zeros((size_in, size_out)) if kernel is None else kernel}
+        return {**layer, "bias": jnp.zeros(size_out)} if bias else layer
+
+    def block() -> Params:
+        return {
+            "token_mix_in": linear(config.horizon, config.token_hidden, bias=False),
+            "token_mix_out": linear(config.token_hidden, config.horizon, bias=False),
+            "channel_mix_in": linear(c, config.channel_hidden, bias=False),
+            "channel_mix_out": linear(config.channel_hidden, c, bias=False),
+            "adaln_1": linear(c, 3 * c, zero=True),
+            "adaln_2": linear(c, 3 * c, zero=True),
+        }
+
+    return {
+        "in_proj": linear(config.obs_size + config.action_size, c),
+        "time_mlp": {"layers": {"0": linear(c, c), "2": linear(c, c)}},
+        "mlp_stack": {str(i): block() for i in range(config.layers)},
+        "final_adaln": linear(c, 2 * c, zero=True),
+        "out_proj": linear(c, config.action_size),
+    }
+
+
+def _linear(layer: Params, x: Array) -> Array:
+    y = x @ layer["kernel"]
+    if "bias" in layer:
+        y = y + layer["bias"].reshape((1,) * (y.ndim - 1) + (-1,))
+    return y
+
+
+def _normalise(x: Array) -> Array:
+    mean = x.mean(-1, keepdims=True)
+    variance = jnp.maximum((x * x).mean(-1, keepdims=True) - mean * mean, 0.0)
+    return (x - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
+
+
+def _time_embedding(params: Params, time: Array, channels: int) -> Array:
+    """[..., C] for flow time [...]."""
+    period = MIN_PERIOD * (MAX_PERIOD / MIN_PERIOD) ** jnp.linspace(0.0, 1.0, channels // 2)
+    angle = time[..., None] * (1.0 / period * 2 * jnp.pi).reshape((1,) * time.ndim + (-1,))
+    layers = params["time_mlp"]["layers"]
+    x = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+    return jax.nn.silu(_linear(layers["2"], jax.nn.silu(_linear(layers["0"], x))))
+
+
+def _modulation(layer: Params, embedding: Array, parts: int) -> list[Array]:
+    return jnp.split(_linear(layer, embedding), parts, axis=-1)
+
+
+def _block(block: Params, x: Array, embedding: Array) -> Array:
+    """Mix over the chunk's steps, then over channels; each gated and modulated by flow time."""
+    scale, shift, gate = _modulation(block["adaln_1"], embedding, 3)
+    mixed = (_normalise(x) * (1 + scale) + shift).swapaxes(1, 2)
+    mixed = _linear(block["token_mix_out"], jax.nn.gelu(_linear(block["token_mix_in"], mixed))).swapaxes(1, 2)
+    x = x + gate * mixed
+    scale, shift, gate = _modulation(block["adaln_2"], embedding, 3)
+    mixed = _normalise(x) * (1 + scale) + shift
+    return x + gate * _linear(block["channel_mix_out"], jax.nn.gelu(_linear(block["channel_mix_in"], mixed)))
+
+
+def velocity(params: Params, obs: Array, x_t: Array, time: Array) -> Array:
+    """The network: normalised ``obs`` [B, O], noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H] -> [B, H, A].
+
+    A scalar time, as samplers use it, makes everything that depends on flow time alone be computed once.
+    """
+    time = jnp.asarray(time, x_t.dtype)
+    embedding = _time_embedding(params, time, params["in_proj"]["kernel"].shape[1])
+    embedding = embedding.reshape({0: (1, 1, -1), 1: (time.size, 1, -1)}.get(time.ndim, embedding.shape))
+    kernel, actions = params["in_proj"]["kernel"], x_t.shape[-1]
+    seen = obs @ kernel[actions:] + params["in_proj"]["bias"][None]
+    x = x_t @ kernel[:actions] + seen[:, None]
+    for i in range(len(params["mlp_stack"])):
+        x = _block(params["mlp_stack"][str(i)], x, embedding)
+    scale, shift = _modulation(params["final_adaln"], embedding, 2)
+    return _linear(params["out_proj"], _normalise(x) * (1 + scale) + shift)
+
+
+def loss(params: Params, obs: Array, action: Array, *, time: Array, noise: Array) -> Array:
+    """Flow-matching loss: mean squared error of the velocity at ``x_t``. ``action``, ``noise`` [B, H, A], ``time`` [B]."""
+    t = time[:, None, None]
+    x_t = (1 - t) * noise + t * action
+    return jnp.mean((velocity(params, obs, x_t, time) - (action - noise)) ** 2)
