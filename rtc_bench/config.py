@@ -1,0 +1,245 @@
+"""Every stage's settings as frozen dataclasses, checked on construction. Light to import: no JAX."""
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise
+WANDB_MODES = ("offline", "online", "disabled")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the value, the valid set and the remedy."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """" (did you mean 'x'?)", or nothing."""
+    close = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+class Settings:
+    """Base of the dataclasses below: building one from the mapping that a config file holds."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Checks names and types, also of nested settings. Raises ConfigError."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        hints = typing.get_type_hints(cls)
+        for name in values:
+            if name not in fields:
+                raise ConfigError(f"unknown setting {name!r}{nearest(name, fields)}; settings: {', '.join(fields)}")
+        return cls(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        return value if isinstance(value, hint) else hint.from_mapping(value)
+    plain = typing.get_origin(hint) or hint
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if plain is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if plain in (int, float, str, bool) and (not isinstance(value, plain) or isinstance(value, bool) is not (plain is bool)):
+        raise ConfigError(f"{name}={value!r} is not {_NAMES[plain]}; give {_NAMES[plain]}")
+    if isinstance(plain, types.UnionType):
+        return value
+    return value
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def at_least(settings: Any, **bounds: float) -> None:
+    """Raise ConfigError for the first field below its bound."""
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        if not value >= bound:
+            raise ConfigError(f"{name}={value} is too small; it must be {bound} or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig(Settings):
+    """Budget and granularity of the search for a first success."""
+
+    population: int = 1024  # cells expanded at once
+    hold: int = 6  # control steps an action is held
+    successes: int = 24  # distinct ends to find
+    rounds: int = 400  # at most
+    cells: int = 60_000  # archive capacity
+    greed: float = 4.0  # preference for cells near the goal; 0 is none
+    last_start: int = 200  # control steps; cells reached later are not expanded
+
+    def __post_init__(self):
+        at_least(self, population=1, hold=1, successes=1, rounds=1, cells=2, greed=0, last_start=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertConfig(Settings):
+    """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
+
+    task: str
+    seeds: int = 2  # experts, trained one after another
+    seed: int = 0  # of the first
+    steps: int = 4_000_000  # control steps an expert
+    envs: int = 512  # environments in parallel
+    rollout: int = 64  # control steps between updates
+    minibatches: int = 8
+    epochs: int = 4
+    gamma: float = 0.995
+    gae_decay: float = 0.9
+    clip: float = 0.2
+    value_coefficient: float = 0.5
+    entropy_coefficient: float = 0.0
+    learning_rate: float = 5e-4  # falls linearly to a tenth
+    gradient_clip: float = 1.0
+    perturbation: float = 0.3  # RPO's, of the mean
+    width: int = 128  # units a hidden layer
+    history: int = 4  # frames the expert sees
+    shaping: float = 0.5  # reward per metre nearer
+    along_way: float = 0.5  # share of episodes that begin on the way to a success
+    noise_std: float = 0.1  # actuation noise
+    eval_episodes: int = 1024
+    save_every: int = 5  # updates between resumable saves
+    out: str = "runs/experts"
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+
+    def __post_init__(self):
+        at_least(self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1)
+        at_least(self, noise_std=0, eval_episodes=1, shaping=0)
+        if not 0 <= self.along_way <= 1:
+            raise ConfigError(f"along_way={self.along_way} is not a share; give a number from 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Settings):
+    """Expert data for one task."""
+
+    task: str
+    steps: int = 250_000  # control steps to record, at least
+    experts: str = "runs/experts"
+    min_solve_rate: float = 0.65  # an expert below is left out
+    noise_std: float = 0.1
+    seed: int = 0
+    batch: int = 512  # episodes at once
+    out: str = "data"
+
+    def __post_init__(self):
+        at_least(self, steps=1, batch=1, noise_std=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainFlowConfig(Settings):
+    """Flow-policy training on one task's data."""
+
+    task: str
+    data: str = "data"
+    horizon: int = HORIZON
+    layers: int = 3
+    channels: int = 64
+    channel_hidden: int = 128
+    token_hidden: int = 32
+    epochs: int = 32
+    weak_epoch: int = 8  # its weights are kept for BID's contrast
+    batch: int = 512
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-2
+    warmup: int = 1000  # updates
+    gradient_clip: float = 10.0
+    flow_steps: int = 5  # of the evaluation
+    eval_every: int = 8  # epochs between evaluations; 0 for none but the last
+    eval_episodes: int = 512
+    noise_std: float = 0.1
+    seed: int = 0
+    out: str = "runs/flow"
+
+    def __post_init__(self):
+        at_least(self, horizon=1, layers=1, channels=2, epochs=1, batch=1, warmup=0, flow_steps=1, eval_every=0)
+        at_least(self, eval_episodes=1, noise_std=0, weak_epoch=1)
+        if self.weak_epoch > self.epochs:
+            raise ConfigError(f"weak_epoch={self.weak_epoch} is after the last of {self.epochs} epochs; lower it")
+
+
+@dataclasses.dataclass(frozen=True)
+class WandbConfig(Settings):
+    """Where curves are logged."""
+
+    mode: str = "offline"  # offline needs no account; `wandb sync` uploads later
+    project: str = "rtc_bench"
+    entity: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.mode not in WANDB_MODES:
+            raise ConfigError(f"wandb.mode={self.mode!r}{nearest(self.mode, WANDB_MODES)}; modes: {', '.join(WANDB_MODES)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(Settings):
+    """A sweep of delay and execution horizon over tasks and strategies."""
+
+    task: str | tuple[str, ...] = "all"  # a name, a list, or "all": every task that has a policy
+    strategy: str | tuple[str, ...] = ("naive", "temporal_ensembling", "bid", "rtc")
+    delay: Any = "0..4"  # d, control steps: a number, a list, or "from..to"
+    horizon: Any = "auto"  # s: likewise, or "auto" = max(d, 1), or "all"
+    episodes: int = 256  # a cell
+    policy: str = "zoo"  # "zoo", a checkpoint, or a folder of <task>.safetensors
+    interface: str = "compact"
+    engine: str = "fast"
+    noise_std: float = 0.1
+    flow_steps: int = 5  # n
+    seed: int = 0
+    batch: int = 512  # episodes at once
+    out: str = "results/run"
+    options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
+    wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
+
+    def __post_init__(self):
+        at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies, always as a tuple."""
+        return (self.strategy,) if isinstance(self.strategy, str) else tuple(self.strategy)
+
+
+def whole_numbers(name: str, value: Any) -> tuple[int, ...]:
+    """2, [0, 2, 4] or "0..4" as a tuple of whole numbers. Raises ConfigError."""
+    shape = f"{name}=2, {name}=[0,2,4] or {name}=0..4"
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", value.strip())):
+        low, high = int(match[1]), int(match[2])
+        if low > high:
+            raise ConfigError(f"{name}={value} runs backwards; write {name}={high}..{low}")
+        return tuple(range(low, high + 1))
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    items = tuple(int(item) if isinstance(item, str) and item.strip().isdigit() else item for item in items)
+    if not items or any(isinstance(item, bool) or not isinstance(item, int) for item in items):
+        raise ConfigError(f"{name}={value!r} is not a number, list or range of whole numbers; write {shape}")
+    return tuple(dict.fromkeys(items))
+
+
+def cells(delay: Any, horizon: Any, chunk: int) -> tuple[tuple[int, int], ...]:
+    """The (d, s) pairs of a sweep. Raises ConfigError for one that breaks 1 <= s, d <= s <= H - d."""
+    delays = whole_numbers("delay", delay)
+    for d in delays:
+        if not 0 <= d <= chunk // 2:
+            raise ConfigError(f"delay={d} does not fit a chunk of {chunk} (d <= s <= {chunk} - d); valid: 0..{chunk // 2}")
+    if horizon == "auto":
+        return tuple((d, max(d, 1)) for d in delays)
+    if horizon == "all":
+        return tuple((d, s) for d in delays for s in range(max(d, 1), chunk - d + 1))
+    horizons = whole_numbers("horizon", horizon)
+    for s in horizons:
+        for d in delays:
+            if not max(d, 1) <= s <= chunk - d:
+                valid = f"{max(d, 1)}..{chunk - d}"
+                raise ConfigError(
+                    f"horizon={s} does not fit delay={d} and a chunk of {chunk} (d <= s <= {chunk} - d); "
+                    f"valid for delay={d}: {valid}, or horizon=auto"
+                )
+    return tuple((d, s) for d in delays for s in horizons)

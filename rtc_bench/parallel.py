@@ -1,0 +1,53 @@
+"""Both cores, or all GPUs: one device per core on a CPU, and functions spread over devices."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+
+def setup() -> None:
+    """Call before JAX is first used: one CPU device per core, and compiled programs kept in the user's cache folder.
+
+    RTC_BENCH_DEVICES sets the number of CPU devices, RTC_BENCH_CACHE another cache folder ("off" for none).
+    """
+    count = os.environ.get("RTC_BENCH_DEVICES") or str(min(os.cpu_count() or 1, 16))
+    if not count.isdigit() or int(count) < 1:
+        raise ValueError(f"RTC_BENCH_DEVICES is {count!r}; set a number of CPU devices, 1 or more")
+    try:
+        jax.config.update("jax_num_cpu_devices", int(count))
+    except RuntimeError:
+        pass  # JAX is already running, with the devices its caller chose
+    folder = os.environ.get("RTC_BENCH_CACHE")
+    if folder == "off" or jax.config.jax_compilation_cache_dir:
+        return
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    cache = pathlib.Path(folder) if folder else base / "rtc_bench"
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return  # a read-only home costs compile time, nothing else
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def spread(function: Callable, *, shared: int = 0) -> Callable:
+    """Run ``function`` on every device at once, jitted.
+
+    The first ``shared`` arguments go to every device as they are; every leaf of the others, and of the result, has a
+    leading axis with one entry per device, which ``function`` does not see. Inside, ``jax.lax.pmean(x, "device")`` works.
+    """
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
+    split, whole = jax.sharding.PartitionSpec("device"), jax.sharding.PartitionSpec()
+
+    def on_device(*arguments):
+        own = jax.tree.map(lambda leaf: leaf[0], arguments[shared:])
+        return jax.tree.map(lambda leaf: leaf[None], function(*arguments[:shared], *own))
+
+    def call(*arguments):
+        specs = (whole,) * shared + (split,) * (len(arguments) - shared)
+        return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(*arguments)
+
+    return jax.jit(call)

@@ -1,0 +1,37 @@
+"""What made a result: commit, package versions, device."""
+
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+
+PACKAGES = ("jax", "jaxlib", "kinetix-env", "numpy", "rtc-bench")
+
+
+def commit() -> str:
+    """The checkout's commit, with "+dirty" if tracked files differ from it; "unknown" outside a checkout."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return head + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def collect() -> dict[str, str]:
+    """Commit, Python and package versions, and the device JAX runs on."""
+    import jax
+
+    found = {"commit": commit(), "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    devices = jax.devices()
+    return {**found, "device": f"{len(devices)} x {devices[0].device_kind}", "platform": devices[0].platform}
