@@ -1,5 +1,6 @@
 """Every stage's settings as frozen dataclasses, checked on construction. Light to import: no JAX."""
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -17,7 +18,7 @@ class ConfigError(ValueError):
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """" (did you mean 'x'?)", or nothing."""
+    """A parenthesis that asks whether the nearest valid word was meant, or nothing."""
     close = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -29,6 +30,8 @@ class Settings:
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Checks names and types, also of nested settings. Raises ConfigError."""
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{values!r} is not a group of settings; its settings are {', '.join(fields)}")
         hints = typing.get_type_hints(cls)
         for name in values:
             if name not in fields:
@@ -38,20 +41,37 @@ class Settings:
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Settings):
-        return value if isinstance(value, hint) else hint.from_mapping(value)
+        try:
+            return value if isinstance(value, hint) else hint.from_mapping(value)
+        except ConfigError as error:
+            raise ConfigError(f"in {name}: {error}") from None
     plain = typing.get_origin(hint) or hint
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if plain is tuple and isinstance(value, list | tuple):
         return tuple(value)
-    if plain in (int, float, str, bool) and (not isinstance(value, plain) or isinstance(value, bool) is not (plain is bool)):
+    if plain in (int, float, str, bool) and (
+        not isinstance(value, plain) or isinstance(value, bool) is not (plain is bool)
+    ):
         raise ConfigError(f"{name}={value!r} is not {_NAMES[plain]}; give {_NAMES[plain]}")
-    if isinstance(plain, types.UnionType):
-        return value
+    if isinstance(hint, types.UnionType):
+        return _typed_union(name, value, typing.get_args(hint))
     return value
 
 
-_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+def _typed_union(name: str, value: Any, hints: tuple) -> Any:
+    for hint in hints:
+        if hint is type(None) and value is None:
+            return None
+        with contextlib.suppress(ConfigError):
+            typed = _typed(name, value, hint)
+            if isinstance(typed, typing.get_origin(hint) or hint):
+                return typed
+    shown = " or ".join(_NAMES.get(typing.get_origin(hint) or hint, "null") for hint in hints)
+    raise ConfigError(f"{name}={value!r} is not {shown}; give {shown}")
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}
 
 
 def at_least(settings: Any, **bounds: float) -> None:
@@ -176,7 +196,7 @@ class WandbConfig(Settings):
 
     def __post_init__(self):
         if self.mode not in WANDB_MODES:
-            raise ConfigError(f"wandb.mode={self.mode!r}{nearest(self.mode, WANDB_MODES)}; modes: {', '.join(WANDB_MODES)}")
+            raise ConfigError(f"mode={self.mode!r}{nearest(self.mode, WANDB_MODES)}; modes: {', '.join(WANDB_MODES)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +248,9 @@ def cells(delay: Any, horizon: Any, chunk: int) -> tuple[tuple[int, int], ...]:
     delays = whole_numbers("delay", delay)
     for d in delays:
         if not 0 <= d <= chunk // 2:
-            raise ConfigError(f"delay={d} does not fit a chunk of {chunk} (d <= s <= {chunk} - d); valid: 0..{chunk // 2}")
+            raise ConfigError(
+                f"delay={d} does not fit a chunk of {chunk} (d <= s <= {chunk} - d); valid: 0..{chunk // 2}"
+            )
     if horizon == "auto":
         return tuple((d, max(d, 1)) for d in delays)
     if horizon == "all":
