@@ -11,6 +11,9 @@ from typing import Any, Self
 
 HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise
 WANDB_MODES = ("offline", "online", "disabled")
+INTERFACES, ENGINES = ("compact", "kinetix"), ("fast", "kinetix")  # as envs.env has them, which is heavy to import
+HORIZON_WORDS = ("auto", "all")
+STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
 
 
 class ConfigError(ValueError):
@@ -80,6 +83,14 @@ def at_least(settings: Any, **bounds: float) -> None:
         value = getattr(settings, name)
         if not value >= bound:
             raise ConfigError(f"{name}={value} is too small; it must be {bound} or more")
+
+
+def one_of(settings: Any, **valid: tuple[str, ...]) -> None:
+    """Raise ConfigError for the first field whose value is not among the valid ones."""
+    for name, words in valid.items():
+        value = getattr(settings, name)
+        if value not in words:
+            raise ConfigError(f"{name}={value!r} is not valid{nearest(value, words)}; {name}: {', '.join(words)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,39 +199,50 @@ class TrainFlowConfig(Settings):
 class WandbConfig(Settings):
     """Where curves are logged."""
 
-    mode: str = "offline"  # offline needs no account; `wandb sync` uploads later
+    mode: str = "offline"  # offline needs no account (`wandb sync` uploads later), online, or disabled
     project: str = "rtc_bench"
-    entity: str | None = None
-    group: str | None = None
+    entity: str | None = None  # wandb user or team; null for the account's default
+    group: str | None = None  # of runs, in wandb's sense
     tags: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.mode not in WANDB_MODES:
-            raise ConfigError(f"mode={self.mode!r}{nearest(self.mode, WANDB_MODES)}; modes: {', '.join(WANDB_MODES)}")
+        one_of(self, mode=WANDB_MODES)
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(Settings):
     """A sweep of delay and execution horizon over tasks and strategies."""
 
-    task: str | tuple[str, ...] = "all"  # a name, a list, or "all": every task that has a policy
-    strategy: str | tuple[str, ...] = ("naive", "temporal_ensembling", "bid", "rtc")
-    delay: Any = "0..4"  # d, control steps: a number, a list, or "from..to"
-    horizon: Any = "auto"  # s: likewise, or "auto" = max(d, 1), or "all"
+    task: str | tuple[str, ...] = "all"  # a name, a list, or all: every task that has a policy
+    strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
+    delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
+    horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
     episodes: int = 256  # a cell
-    policy: str = "zoo"  # "zoo", a checkpoint, or a folder of <task>.safetensors
-    interface: str = "compact"
-    engine: str = "fast"
-    noise_std: float = 0.1
-    flow_steps: int = 5  # n
-    seed: int = 0
-    batch: int = 512  # episodes at once
-    out: str = "results/run"
+    policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors
+    interface: str = "compact"  # what the policy was made for: compact or kinetix
+    engine: str = "fast"  # physics: fast, or kinetix for the stock engine
+    noise_std: float = 0.1  # actuation noise, in units of action
+    flow_steps: int = 5  # n, Euler steps of flow time
+    seed: int = 0  # of all random numbers; strategies meet the same ones
+    batch: int = 512  # episodes at once, over all devices
+    out: str | None = None  # run folder; null for one named after the settings
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
     wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
 
     def __post_init__(self):
-        at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0)
+        at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0, seed=0)
+        one_of(self, interface=INTERFACES, engine=ENGINES)
+        if not self.strategies or not self.task:
+            name = "task" if self.strategies else "strategy"
+            raise ConfigError(f"{name}=[] is empty; name one or more, or leave {name}= away")
+        for name, options in self.options.items():
+            if not isinstance(options, Mapping):
+                raise ConfigError(
+                    f"options.{name}={options!r} is not a group; write options.{name}.<its setting>={options!r}"
+                )
+        whole_numbers("delay", self.delay)
+        if self.horizon not in HORIZON_WORDS:
+            whole_numbers("horizon", self.horizon, words=HORIZON_WORDS)
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -228,9 +250,9 @@ class SweepConfig(Settings):
         return (self.strategy,) if isinstance(self.strategy, str) else tuple(self.strategy)
 
 
-def whole_numbers(name: str, value: Any) -> tuple[int, ...]:
-    """2, [0, 2, 4] or "0..4" as a tuple of whole numbers. Raises ConfigError."""
-    shape = f"{name}=2, {name}=[0,2,4] or {name}=0..4"
+def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tuple[int, ...]:
+    """2, [0, 2, 4] or "0..4" as a tuple of whole numbers. Raises ConfigError, which also offers ``words``."""
+    shape = ", ".join(f"{name}={example}" for example in ("2", "[0,2,4]", "0..4", *words))
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", value.strip())):
         low, high = int(match[1]), int(match[2])
         if low > high:
@@ -239,7 +261,7 @@ def whole_numbers(name: str, value: Any) -> tuple[int, ...]:
     items = tuple(value) if isinstance(value, list | tuple) else (value,)
     items = tuple(int(item) if isinstance(item, str) and item.strip().isdigit() else item for item in items)
     if not items or any(isinstance(item, bool) or not isinstance(item, int) for item in items):
-        raise ConfigError(f"{name}={value!r} is not a number, list or range of whole numbers; write {shape}")
+        raise ConfigError(f"{name}={value!r} is not a whole number, list or range; write {shape}")
     return tuple(dict.fromkeys(items))
 
 
@@ -255,7 +277,7 @@ def cells(delay: Any, horizon: Any, chunk: int) -> tuple[tuple[int, int], ...]:
         return tuple((d, max(d, 1)) for d in delays)
     if horizon == "all":
         return tuple((d, s) for d in delays for s in range(max(d, 1), chunk - d + 1))
-    horizons = whole_numbers("horizon", horizon)
+    horizons = whole_numbers("horizon", horizon, words=HORIZON_WORDS)
     for s in horizons:
         for d in delays:
             if not max(d, 1) <= s <= chunk - d:
