@@ -123,15 +123,33 @@ def _modulation(layer: Params, embedding: Array, parts: int) -> list[Array]:
     return jnp.split(_linear(layer, embedding), parts, axis=-1)
 
 
+def _mix_steps(block: Params, x: Array) -> Array:
+    """MLP over the chunk's steps; with the steps first, both products are plain matrix products without a transpose."""
+    steps, batch, channels = x.shape
+    hidden = jax.nn.gelu(block["token_mix_in"]["kernel"].T @ x.reshape(steps, batch * channels))
+    return (block["token_mix_out"]["kernel"].T @ hidden).reshape(steps, batch, channels)
+
+
+def _mix_channels(block: Params, x: Array) -> Array:
+    flat = x.reshape(-1, x.shape[-1])
+    hidden = jax.nn.gelu(flat @ block["channel_mix_in"]["kernel"])
+    return (hidden @ block["channel_mix_out"]["kernel"]).reshape(x.shape)
+
+
 def _block(block: Params, x: Array, embedding: Array) -> Array:
-    """Mix over the chunk's steps, then over channels; each gated and modulated by flow time."""
+    """Mix over the chunk's steps, then over channels; each gated and modulated by flow time. ``x`` is [H, B, C]."""
     scale, shift, gate = _modulation(block["adaln_1"], embedding, 3)
-    mixed = (_normalise(x) * (1 + scale) + shift).swapaxes(1, 2)
-    mixed = _linear(block["token_mix_out"], jax.nn.gelu(_linear(block["token_mix_in"], mixed))).swapaxes(1, 2)
-    x = x + gate * mixed
+    x = _settled(x + gate * _mix_steps(block, _normalise(x) * (1 + scale) + shift), embedding)
     scale, shift, gate = _modulation(block["adaln_2"], embedding, 3)
-    mixed = _normalise(x) * (1 + scale) + shift
-    return x + gate * _linear(block["channel_mix_out"], jax.nn.gelu(_linear(block["channel_mix_in"], mixed)))
+    return _settled(x + gate * _mix_channels(block, _normalise(x) * (1 + scale) + shift), embedding)
+
+
+def _settled(x: Array, embedding: Array) -> Array:
+    """``x``, computed once. XLA fuses a sum of residuals into each of its readers, and computes it again in each, all the
+    way back; a division is too dear to repeat, so dividing by a one that it cannot see through makes it keep ``x``. On a
+    CPU this halves the time of gradients. The one is exp(0) of a number that is never infinite.
+    """
+    return x / jnp.exp(0.0 * embedding.ravel()[0])
 
 
 def velocity(params: Params, obs: Array, x_t: Array, time: Array) -> Array:
@@ -141,14 +159,14 @@ def velocity(params: Params, obs: Array, x_t: Array, time: Array) -> Array:
     """
     time = jnp.asarray(time, x_t.dtype)
     embedding = _time_embedding(params, time, params["in_proj"]["kernel"].shape[1])
-    embedding = embedding.reshape({0: (1, 1, -1), 1: (time.size, 1, -1)}.get(time.ndim, embedding.shape))
+    embedding = embedding.swapaxes(0, 1) if time.ndim == 2 else embedding.reshape(1, -1, embedding.shape[-1])
     kernel, actions = params["in_proj"]["kernel"], x_t.shape[-1]
     seen = obs @ kernel[actions:] + params["in_proj"]["bias"][None]
-    x = x_t @ kernel[:actions] + seen[:, None]
+    x = x_t.swapaxes(0, 1) @ kernel[:actions] + seen[None]  # [H, B, C]
     for i in range(len(params["mlp_stack"])):
         x = _block(params["mlp_stack"][str(i)], x, embedding)
     scale, shift = _modulation(params["final_adaln"], embedding, 2)
-    return _linear(params["out_proj"], _normalise(x) * (1 + scale) + shift)
+    return _linear(params["out_proj"], _normalise(x) * (1 + scale) + shift).swapaxes(0, 1)
 
 
 def loss(params: Params, obs: Array, action: Array, *, time: Array, noise: Array) -> Array:

@@ -247,13 +247,15 @@ class Evaluation:
         return jax.lax.while_loop(lambda c: ~c[3].all(), step, (state, memory, undecided, undecided))[2]
 
 
-def _saved(tree: Any) -> dict[str, np.ndarray]:
+def saved(tree: Any) -> dict[str, np.ndarray]:
+    """A pytree's leaves, numbered, for a checkpoint; typed keys as their data."""
     leaves = jax.tree.leaves(tree)
     raw = [jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in leaves]
     return {f"{i:04d}": np.asarray(leaf) for i, leaf in enumerate(raw)}
 
 
-def _restored(like: Any, arrays: dict[str, np.ndarray]) -> Any:
+def restored(like: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """The inverse of ``saved``, given a pytree of the same structure."""
     leaves, tree = jax.tree.flatten(like)
     values = [arrays[f"{i:04d}"] for i in range(len(leaves))]
     values = [
@@ -270,11 +272,11 @@ def demonstrate(config: configs.ExpertConfig) -> search.Demonstrations:
     _, like = env.reset(jax.random.key(0), 1)
     if path.exists():
         arrays, head = checkpoint.load(path, kind="search")
-        states = _restored(like, arrays["states"])
+        states = restored(like, arrays["states"])
         return search.Demonstrations(states, arrays["obs_mean"], arrays["obs_std"], head["simulated"])
     with progress.bar(f"{config.task}: search", config.search.successes) as advance:
         found = search.find(env, config.search, seed=config.seed, progress=advance)
-    arrays = {"states": _saved(found.states), "obs_mean": found.obs_mean, "obs_std": found.obs_std}
+    arrays = {"states": saved(found.states), "obs_mean": found.obs_mean, "obs_std": found.obs_std}
     checkpoint.save(path, arrays, {"kind": "search", "task": config.task, "simulated": found.simulated})
     return found
 
@@ -298,7 +300,7 @@ def _train_seed(config: configs.ExpertConfig, trainer: Trainer, seed: int) -> pa
     if resume.exists():
         arrays, head = checkpoint.load(resume, kind="expert-resume")
         if head["config"] == settings:
-            runner, done, lines = _restored(runner, arrays["runner"]), head["iterations"], head["log"]
+            runner, done, lines = restored(runner, arrays["runner"]), head["iterations"], head["log"]
     total = -(-config.steps // trainer.samples)
     with progress.bar(f"{config.task}: expert {seed}", total) as advance:
         while done < total:
@@ -310,7 +312,7 @@ def _train_seed(config: configs.ExpertConfig, trainer: Trainer, seed: int) -> pa
             lines.append(f"{done * trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
             checkpoint.write_whole(log, ("\n".join(lines) + "\n").encode())
             head = {"kind": "expert-resume", "config": settings, "iterations": done, "log": lines}
-            checkpoint.save(resume, {"runner": _saved(runner)}, head)
+            checkpoint.save(resume, {"runner": saved(runner)}, head)
             advance(done, total, f"solved from start {rates[0]:.2f}, overall {rates[1]:.2f}")
     expert = trainer.expert(runner)
     evaluation = Evaluation(trainer.env, trainer.network, history=config.history)

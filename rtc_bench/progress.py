@@ -16,7 +16,12 @@ def bar(title: str, total: int) -> Iterator:
         import rich.progress as bars
 
         columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
-        columns = (*columns, bars.TimeElapsedColumn(), bars.TimeRemainingColumn(), bars.TextColumn("{task.fields[note]}"))
+        columns = (
+            *columns,
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+        )
         with bars.Progress(*columns, console=rich.console.Console(stderr=True)) as shown:
             task = shown.add_task(title, total=total, note="")
             yield lambda done, total, note="": shown.update(task, completed=done, total=total, note=note)

@@ -53,7 +53,9 @@ class _Archive:
     def take(self, index: np.ndarray) -> envs.env.State:
         return jax.tree.unflatten(self.tree, [jnp.asarray(column[..., index]) for column in self.leaves])
 
-    def add(self, cells: np.ndarray, state: envs.env.State, parents: np.ndarray, distance: np.ndarray, keep: np.ndarray):
+    def add(
+        self, cells: np.ndarray, state: envs.env.State, parents: np.ndarray, distance: np.ndarray, keep: np.ndarray
+    ):
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
         time = np.asarray(state.time)
         for j in np.flatnonzero(keep):
@@ -110,7 +112,9 @@ STALL = 0.02  # new cells a round, as a share of the population, under which cel
 FINER = 0.7  # times as wide
 
 
-def find(env: envs.env.TaskEnv, config: configs.SearchConfig, *, seed: int, progress=lambda done, total: None) -> Demonstrations:
+def find(
+    env: envs.env.TaskEnv, config: configs.SearchConfig, *, seed: int, progress=lambda done, total: None
+) -> Demonstrations:
     """Search until enough successes are found. ``env`` has the compact interface. Raises SearchFailed."""
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     obs, start = env.reset(key, 1)

@@ -1,6 +1,6 @@
-"""Sweep inference delay and execution horizon over tasks and strategies: `python scripts/sweep.py --help`."""
+"""Sweep inference delay over tasks and strategies: python scripts/sweep.py delay=0..4"""
 
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("sweep", target="rtc_bench.sweep:run", config_type="rtc_bench.config:SweepConfig")
+    _entry.main("sweep", "rtc_bench.config:SweepConfig", "rtc_bench.sweep:run")

@@ -1,0 +1,66 @@
+# The only two commands needed on a fresh machine: `make benchmark` and `make test`. Each sets itself up.
+PYTHON ?= python3
+TASK ?= h17_unicycle
+RUN ?= results/benchmark
+ARGS ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup benchmark test lint format sweep expert data policy zoo report render clean
+
+help: ## what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## the virtual environment, from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); run make PYTHON=python3.12"; exit 2; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a minute or two) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+benchmark: $(STAMP) ## the laptop sweep: shipped policies, four strategies, d = 0..4; continues if interrupted
+	$(PY) scripts/sweep.py preset=laptop $(ARGS)
+
+test: $(STAMP) ## all tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP) ## linter, formatter, type checker
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(STAMP) ## let the formatter and the linter mend what they can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+sweep: $(STAMP) ## a sweep of your own: make sweep ARGS="delay=0..4 strategy=[naive,rtc]"
+	$(PY) scripts/sweep.py $(ARGS)
+
+expert: $(STAMP) ## stage 1, experts: make expert TASK=mjc_swimmer
+	$(PY) scripts/train_expert.py task=$(TASK) $(ARGS)
+
+data: $(STAMP) ## stage 2, expert data: make data TASK=mjc_swimmer
+	$(PY) scripts/generate_data.py task=$(TASK) $(ARGS)
+
+policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_swimmer
+	$(PY) scripts/train_expert.py task=$(TASK)
+	$(PY) scripts/generate_data.py task=$(TASK)
+	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
+
+zoo: policy ## rebuild one task's shipped policy: make zoo TASK=mjc_swimmer
+	cp runs/flow/$(TASK)/$(TASK).safetensors policies/zoo/
+
+report: $(STAMP) ## table and curves of a run folder: make report RUN=results/benchmark
+	$(PY) scripts/report.py run=$(RUN) $(ARGS)
+
+render: $(STAMP) ## a picture of a task: make render TASK=car_launch
+	$(PY) scripts/render.py task=$(TASK) $(ARGS)
+
+clean: ## caches and the virtual environment; results, data and runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

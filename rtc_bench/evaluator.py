@@ -1,0 +1,130 @@
+"""Run a strategy in a task: one compilation per task and strategy serves every delay and execution horizon."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+import envs.env
+from policies import flow
+from rtc_bench import execution, parallel
+from rtc_bench.strategies import base
+
+ACTUATION, FLOW, STRATEGY = 0, 1, 2  # what random numbers of an episode and control step are for
+
+
+class Outcomes(NamedTuple):
+    """The first episode of each rollout; one entry per episode, [E]."""
+
+    solved: Any  # bool
+    total_reward: Any  # +1 solved, -1 failed, 0 neither
+    length: Any  # control steps
+    action_change: Any  # mean |difference| of consecutive actions
+    boundary_change: Any  # the same, only where a new chunk takes over
+
+
+class _Run(NamedTuple):
+    """What is carried from control step to control step."""
+
+    state: envs.env.State
+    obs: Array  # [B, O]
+    action: Array  # [B, A], the last one executed
+    over: Array  # [B] bool
+    solved: Array  # [B] bool
+    reward: Array  # [B]
+    length: Array  # [B]
+    change: Array  # [B], sums of |difference|
+    boundary: Array  # [B]
+    boundaries: Array  # [B], counts
+
+
+class Evaluator:
+    """Jitted episodes of one task, policy and strategy, spread over all devices.
+
+    Random numbers belong to (seed, episode, control step) alone, so that every strategy meets the same actuation noise
+    and the same flow noise, and neither the batch size nor the number of devices changes a result.
+    """
+
+    def __init__(self, env: envs.env.TaskEnv, policy: flow.FlowPolicy, strategy: base.Strategy, *, batch: int = 512):
+        self.env, self.policy, self.strategy = env, policy, strategy
+        self.devices = jax.device_count()
+        self.local = max(1, batch // self.devices)
+        self._spread = parallel.spread(self._episodes, shared=4)
+
+    def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int) -> Outcomes:
+        """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E]."""
+        local = min(self.local, -(-episodes // self.devices))
+        block = local * self.devices
+        parts = []
+        for first in range(0, episodes, block):
+            numbers = jnp.arange(first, first + block, dtype=jnp.uint32).reshape(self.devices, local)
+            key = jax.random.key(seed)
+            parts.append(self._spread(self.policy, key, jnp.int32(delay), jnp.int32(horizon), numbers))
+        joined = [
+            np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves]) for leaves in zip(*parts, strict=True)
+        ]
+        return Outcomes(*(leaf[:episodes] for leaf in joined))
+
+    def _episodes(self, policy: flow.FlowPolicy, key: Array, delay: Array, horizon: Array, numbers: Array) -> Outcomes:
+        env, strategy, batch = self.env, self.strategy, numbers.shape[0]
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        obs, state = env.reset(key, batch)
+        zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
+        action = jnp.zeros((batch, env.action_size))
+        run = _Run(state, obs, action, no, no, zero, zero, zero, zero, zero)
+        chunk = strategy.first(policy, obs, self._noise(keys, jnp.int32(0)))
+
+        def cycle(carry):
+            time, run, old, memory = carry
+            request = base.Request(run.obs, old, delay, horizon, self._noise(keys, time), _at(keys, time, STRATEGY))
+            new, memory = strategy.plan(policy, request, memory)
+            executing = execution.merge(old, new, delay)
+
+            def step(index: Array, run: _Run) -> _Run:
+                action = jnp.take(executing, index, axis=1)
+                action = strategy.correct(policy, run.obs, action, index, memory)
+                fresh = execution.takes_over(index, delay, horizon)
+                return self._step(run, action, _at(keys, time + index, ACTUATION), time + index, fresh)
+
+            run = jax.lax.fori_loop(0, horizon, step, run)
+            return time + horizon, run, execution.shift(executing, horizon), memory
+
+        def busy(carry):
+            return ~carry[1].over.all()  # the time limit ends every episode
+
+        _, run, _, _ = jax.lax.while_loop(busy, cycle, (jnp.int32(0), run, chunk, strategy.init(policy, batch)))
+        steps = jnp.maximum(run.length - 1, 1)
+        return Outcomes(
+            run.solved, run.reward, run.length, run.change / steps, run.boundary / jnp.maximum(run.boundaries, 1)
+        )
+
+    def _noise(self, keys: Array, time: Array) -> Array:
+        """Flow noise [B, H, A] of a control step."""
+        shape = (self.policy.config.horizon, self.env.action_size)
+        return jax.vmap(lambda key: jax.random.normal(key, shape))(_at(keys, time, FLOW))
+
+    def _step(self, run: _Run, action: Array, keys: Array, time: Array, fresh: Array) -> _Run:
+        env = self.env
+        action = jnp.clip(action, env.action_low[None], env.action_high[None])
+        obs, state, reward, terminated, truncated, info = env.step(keys, run.state, action)
+        alive = ~run.over
+        change = jnp.abs(action - run.action).mean(-1) * (alive & (time > 0))
+        return _Run(
+            state=state,
+            obs=obs,
+            action=action,
+            over=run.over | terminated | truncated,
+            solved=run.solved | (info["solved"] & alive),
+            reward=run.reward + reward * alive,
+            length=run.length + alive,
+            change=run.change + change,
+            boundary=run.boundary + change * fresh,
+            boundaries=run.boundaries + (alive & fresh & (time > 0)),
+        )
+
+
+def _at(keys: Array, time: Array, purpose: int) -> Array:
+    """The episodes' keys [B] at a control step, for one purpose."""
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, time), purpose))(keys)

@@ -1,0 +1,166 @@
+"""Curves and tables from the rows of a run."""
+
+import pathlib
+from collections.abc import Sequence
+
+from policies import checkpoint
+from rtc_bench import results, statistics
+
+# Okabe-Ito, legible to colour-blind eyes; markers and dashes carry the difference in grey.
+STYLES = (
+    ("#0072B2", "o", "-"),
+    ("#E69F00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#D55E00", "D", ":"),
+    ("#CC79A7", "v", "-"),
+    ("#56B4E9", "P", "--"),
+    ("#000000", "X", "-."),
+)
+
+
+def default_rows(rows: Sequence[results.Row]) -> list[results.Row]:
+    """The curve over delay: s = max(d, 1) where it was run, else the smallest horizon of each delay."""
+    smallest: dict[tuple, int] = {}
+    for row in rows:
+        key = (row.task, row.strategy, row.delay)
+        smallest[key] = min(smallest.get(key, row.horizon), row.horizon)
+    return [row for row in rows if row.horizon == smallest[row.task, row.strategy, row.delay]]
+
+
+def _unique(rows: Sequence[results.Row], name: str) -> list:
+    return list(dict.fromkeys(getattr(row, name) for row in rows))
+
+
+def mean_curve(rows: Sequence[results.Row], strategy: str) -> list[tuple[int, float, float, float]]:
+    """(delay, mean over tasks, low, high); delays at which some task is missing are left out."""
+    tasks = _unique(rows, "task")
+    points = []
+    for delay in sorted(_unique(rows, "delay")):
+        here = {row.task: row for row in rows if row.strategy == strategy and row.delay == delay}
+        if len(here) == len(tasks):
+            rates, counts = [here[t].solve_rate for t in tasks], [here[t].episodes for t in tasks]
+            points.append((delay, *statistics.stratified_interval(rates, counts)))
+    return points
+
+
+def curves(rows: Sequence[results.Row], path: pathlib.Path) -> None:
+    """Save the solve rate over inference delay: the mean over tasks, and one panel per task."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    rows = default_rows(rows)
+    tasks, names = _unique(rows, "task"), _unique(rows, "strategy")
+    panels = [*(["mean over tasks"] if len(tasks) > 1 else []), *tasks]
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(
+        lines, columns, figsize=(3.4 * columns, 2.9 * lines + 0.7), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        for place, name in enumerate(names):
+            if panel in tasks:
+                own = sorted((r for r in rows if r.task == panel and r.strategy == name), key=lambda r: r.delay)
+                points = [(r.delay, r.solve_rate, r.ci_low, r.ci_high) for r in own]
+            else:
+                points = mean_curve(rows, name)
+            if not points:
+                continue
+            colour, marker, dash = STYLES[place % len(STYLES)]
+            delay, rate, low, high = zip(*points, strict=True)
+            axis.fill_between(delay, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.plot(delay, rate, color=colour, marker=marker, linestyle=dash, markersize=4.5, label=name)
+        axis.set_title(panel, fontsize=10)
+        axis.set_ylim(-0.02, 1.02)
+        axis.grid(alpha=0.25)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel("inference delay d (control steps)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("solve rate")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=min(len(labels), 4), frameon=False)
+    episodes = max((row.episodes for row in rows), default=0)
+    figure.text(
+        0.995, 0.005, f"{episodes} episodes a point; bands: 95 % intervals", ha="right", fontsize=7, color="0.35"
+    )
+    figure.tight_layout(rect=(0, 0.02, 1, 1 - 0.38 / (2.9 * lines + 0.7)))
+    temporary = path.with_suffix(".part.png")
+    try:
+        figure.savefig(temporary, dpi=150)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        pyplot.close(figure)
+
+
+def _cell(row: results.Row) -> str:
+    return f"{row.solve_rate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+
+
+def lines(rows: Sequence[results.Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of the summary: one per task and strategy, one column per delay; then the means over tasks."""
+    rows = default_rows(rows)
+    delays, tasks = sorted(_unique(rows, "delay")), _unique(rows, "task")
+    found = {(row.task, row.strategy, row.delay): _cell(row) for row in rows}
+    body = [
+        [task, name, *(found.get((task, name, delay), "") for delay in delays)]
+        for task in tasks
+        for name in _unique(rows, "strategy")
+    ]
+    if len(tasks) > 1:
+        for name in _unique(rows, "strategy"):
+            means = {point[0]: f"{point[1]:.2f} [{point[2]:.2f}, {point[3]:.2f}]" for point in mean_curve(rows, name)}
+            body.append(["mean", name, *(means.get(delay, "") for delay in delays)])
+    return ["task", "strategy", *(f"d={delay}" for delay in delays)], body
+
+
+def markdown(rows: Sequence[results.Row]) -> str:
+    """The summary as a Markdown table."""
+    header, body = lines(rows)
+    table = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
+
+
+def show(rows: Sequence[results.Row]) -> None:
+    """Print the summary as a table; the best rate of each task and delay is bold."""
+    import rich.box
+    import rich.console
+    import rich.table
+
+    header, body = lines(rows)
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="solve rate [95 % interval]", title_style="bold")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
+    best = {}
+    for line in body:
+        for number, text in enumerate(line[2:]):
+            if text:
+                best[line[0], number] = max(best.get((line[0], number), ""), text.split()[0])
+    for number, line in enumerate(body):
+        shown = [
+            f"[bold]{text.replace('[', chr(92) + '[')}[/]"
+            if text and text.split()[0] == best[line[0], place]
+            else text.replace("[", r"\[")
+            for place, text in enumerate(line[2:])
+        ]
+        last = number + 1 == len(body) or body[number + 1][0] != line[0]
+        first = number == 0 or body[number - 1][0] != line[0]
+        table.add_row(line[0] if first else "", line[1], *shown, end_section=last)
+    console = rich.console.Console()
+    width = 24 + 26 + 20 * (len(header) - 2)
+    if console.width < width:
+        console = rich.console.Console(width=width)
+    console.print(table)
+
+
+def write(rows: Sequence[results.Row], folder: pathlib.Path) -> None:
+    """curves.png and results.md into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curves(rows, folder / "curves.png")
+    checkpoint.write_whole(folder / "results.md", markdown(rows).encode())

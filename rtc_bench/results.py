@@ -1,0 +1,140 @@
+"""A run folder: results.csv, config.yaml, manifest.json. The only module that knows these files."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from policies import checkpoint
+from rtc_bench import config as configs
+from rtc_bench import statistics, versions
+
+FREE = ("out", "wandb", "batch")  # settings that do not change a result
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One cell: task x strategy x delay x execution horizon."""
+
+    task: str
+    strategy: str
+    delay: int  # control steps
+    horizon: int  # control steps
+    episodes: int
+    solve_rate: float
+    ci_low: float  # 95 % Wilson interval
+    ci_high: float
+    mean_return: float
+    mean_length: float  # control steps
+    action_change: float
+    boundary_change: float
+    seed: int
+    policy: str
+    seconds: float
+
+    @property
+    def cell(self) -> tuple[str, str, int, int]:
+        """What a row is about."""
+        return self.task, self.strategy, self.delay, self.horizon
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_DECIMALS = {"seconds": 3}
+
+
+def summarise(outcomes, **cell: Any) -> Row:
+    """A row from per-episode outcomes (``evaluator.Outcomes``)."""
+    episodes, solved = len(outcomes.solved), int(outcomes.solved.sum())
+    low, high = statistics.wilson_interval(solved, episodes)
+    rates = {"episodes": episodes, "solve_rate": solved / episodes, "ci_low": low, "ci_high": high}
+    means = {
+        "mean_return": outcomes.total_reward,
+        "mean_length": outcomes.length,
+        "action_change": outcomes.action_change,
+        "boundary_change": outcomes.boundary_change,
+    }
+    return Row(**cell, **rates, **{name: float(values.mean()) for name, values in means.items()})
+
+
+def _text(rows: Iterable[Row]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = dataclasses.asdict(row)
+        decimals = {name: _DECIMALS.get(name, 6) for name, value in values.items() if isinstance(value, float)}
+        writer.writerow([f"{v:.{decimals[n]}f}" if n in decimals else v for n, v in values.items()])
+    return file.getvalue()
+
+
+def read(path: pathlib.Path | str) -> list[Row]:
+    """The rows of a results.csv. Raises ConfigError for another kind of file."""
+    path = pathlib.Path(path)
+    kinds = {field.name: field.type for field in dataclasses.fields(Row)}
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise configs.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
+        return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in reader]
+
+
+class Run:
+    """A run folder that is being filled; opening it again continues."""
+
+    def __init__(self, folder: pathlib.Path | str, settings: Mapping[str, Any], identity: Mapping[str, Any]):
+        """``identity``: digests of policies and foreign strategies. Raises ConfigError if the folder holds another run."""
+        self.folder = pathlib.Path(folder)
+        self.order: dict[tuple, int] = {}
+        self.rows: dict[tuple, Row] = {}
+        told = json.loads(json.dumps({"settings": settings, "identity": identity}))
+        if self.manifest_file.exists():
+            self._compare(json.loads(self.manifest_file.read_text()), told)
+            if self.table.exists():
+                self.rows = {row.cell: row for row in read(self.table)}
+        else:
+            checkpoint.write_whole(self.folder / "config.yaml", _yaml(told["settings"]).encode())
+            manifest = {**told, "versions": versions.collect()}
+            checkpoint.write_whole(self.manifest_file, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+
+    @property
+    def table(self) -> pathlib.Path:
+        """results.csv"""
+        return self.folder / "results.csv"
+
+    @property
+    def manifest_file(self) -> pathlib.Path:
+        """manifest.json: settings, digests, versions, device."""
+        return self.folder / "manifest.json"
+
+    def _compare(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        for part in ("settings", "identity"):
+            for name in sorted({*old[part], *new[part]} - set(FREE)):
+                before, now = old[part].get(name), new[part].get(name)
+                if before != now:
+                    raise configs.ConfigError(
+                        f"{self.folder} holds a run with {name}={before}, this one has {name}={now}; "
+                        f"give another out=, or delete that folder"
+                    )
+
+    def plan(self, cells: Iterable[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
+        """Fix the order of the table; returns the cells still to run."""
+        self.order = {cell: place for place, cell in enumerate(cells)}
+        return [cell for cell in self.order if cell not in self.rows]
+
+    def add(self, row: Row) -> None:
+        """Add a finished cell; the table on disk is always whole, and in the planned order."""
+        self.rows[row.cell] = row
+        checkpoint.write_whole(self.table, _text(self.sorted_rows()).encode())
+
+    def sorted_rows(self) -> list[Row]:
+        """Rows in the planned order."""
+        return sorted(self.rows.values(), key=lambda row: self.order.get(row.cell, len(self.order)))
+
+
+def _yaml(settings: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(dict(settings), sort_keys=False)

@@ -1,0 +1,85 @@
+"""Ways of executing action chunks: a registry of names, and strategies of one's own by dotted path."""
+
+import dataclasses
+import importlib
+import importlib.util
+import pathlib
+import sys
+from typing import Any
+
+from rtc_bench import config as configs
+
+# name -> (module:class, fixed options)
+REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
+    "naive": ("rtc_bench.strategies.naive:Naive", {}),
+    "temporal_ensembling": ("rtc_bench.strategies.ensembling:TemporalEnsembling", {}),
+    "bid": ("rtc_bench.strategies.bid:Bid", {}),
+    "bid_no_weak": ("rtc_bench.strategies.bid:Bid", {"use_weak": False}),
+    "rtc": ("rtc_bench.strategies.rtc:Rtc", {}),
+    "rtc_linear": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "linear"}),
+    "rtc_ones": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "ones"}),
+    "rtc_hard": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "zeros"}),
+}
+NAMES = tuple(REGISTRY)
+
+
+class UnknownStrategy(configs.ConfigError):
+    """A strategy that is neither a name in the registry nor a class that can be imported."""
+
+
+def get(spec: str, **options: Any):
+    """A strategy by name, "package.module:Class" or "folder/file.py:Class"; ``options`` set its fields.
+
+    Raises UnknownStrategy, and ConfigError for options it does not have.
+    """
+    target, fixed = REGISTRY.get(spec, (spec, {}))
+    cls = _imported(target)
+    fields = [field.name for field in dataclasses.fields(cls)]
+    for name in options:
+        if name not in fields:
+            near = configs.nearest(name, fields)
+            raise configs.ConfigError(f"strategy {spec!r} has no option {name!r}{near}; options: {', '.join(fields)}")
+    return cls(**{**fixed, **options})
+
+
+def check(spec: str) -> None:
+    """Raise UnknownStrategy early, without importing, for what cannot be one."""
+    if spec in REGISTRY or ":" in spec or "." in spec:
+        return
+    near = configs.nearest(spec, NAMES)
+    raise UnknownStrategy(
+        f"unknown strategy {spec!r}{near}; strategies: {', '.join(NAMES)}, or your own as package.module:Class or file.py:Class"
+    )
+
+
+def _imported(target: str):
+    check(target)
+    place, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
+    try:
+        module = _from_file(pathlib.Path(place)) if place.endswith(".py") else _from_path(place)
+    except (ImportError, OSError) as error:
+        raise UnknownStrategy(
+            f"strategy {target!r} cannot be imported: {error}; check the path and PYTHONPATH"
+        ) from error
+    cls = getattr(module, name, None)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "plan")):
+        raise UnknownStrategy(
+            f"{place!r} has no strategy {name!r}: a frozen dataclass derived from strategies.base.Strategy"
+        )
+    return cls
+
+
+def _from_path(place: str):
+    if str(pathlib.Path.cwd()) not in sys.path:
+        sys.path.append(str(pathlib.Path.cwd()))  # a file beside where the command is run
+    return importlib.import_module(place)
+
+
+def _from_file(path: pathlib.Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"no such file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,68 @@
+"""Temporal ensembling (Zhao et al. 2023, arXiv 2304.13705): average all chunks that predict a control step."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rtc_bench.strategies import base
+
+
+class Chunks(NamedTuple):
+    """The last H chunks, the newest first, each shifted so that index 0 is the next control step."""
+
+    chunk: Array  # [H, B, H, A]
+    known: Array  # [H, H] bool: slot, step; the chunk predicts this step
+    age: Array  # [H] control steps since the chunk was asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class TemporalEnsembling(base.Strategy):
+    """A chunk asked for at step t takes part in the average from step t + d on.
+
+    The executed plan is the average; its first d steps were fixed at the last request, before this chunk was there, which
+    is what the timeline of execution does with any answer::
+
+        step      t      t+1     t+2     t+3       d = 2, s = 2
+        asked at
+        t-2       x      x       x       x
+        t         .      .       x       x         not there yet at t, t+1
+        executed  mean of the x in each column
+    """
+
+    decay: float = 0.0  # weight exp(-decay * age) of a chunk; 0 is the plain mean
+
+    def init(self, policy, batch):
+        """An empty store."""
+        size, actions = policy.config.horizon, policy.config.action_size
+        return Chunks(jnp.zeros((size, batch, size, actions)), jnp.zeros((size, size), bool), jnp.zeros(size))
+
+    def plan(self, policy, request, memory):
+        """Add the new chunk to the store and average. The very first chunk is on its way in ``previous``."""
+        new = self.sample(policy, request.obs, request.noise)
+        size = new.shape[1]
+        # At an episode's first request nothing is stored: the chunk executing then is a plain sample, one chunk of age 0.
+        empty = ~memory.known.any()
+        memory = jax.tree.map(
+            lambda stored, first: jnp.where(empty, stored.at[0].set(first), stored),
+            memory,
+            Chunks(request.previous, jnp.ones(size, bool), jnp.zeros(())),
+        )
+        everyone = Chunks(
+            jnp.concatenate([new[None], memory.chunk[:-1]]),
+            jnp.concatenate([jnp.ones((1, size), bool), memory.known[:-1]]),
+            jnp.concatenate([jnp.zeros(1), memory.age[:-1]]),
+        )
+        weights = everyone.known * jnp.exp(-self.decay * everyone.age)[:, None]  # [slot, step]
+        plan = jnp.einsum("kh,kbha->bha", weights, everyone.chunk) / weights.sum(0)[None, :, None]
+        later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
+        kept = later < size
+        index = jnp.minimum(later, size - 1)
+        shifted = Chunks(
+            jnp.take(everyone.chunk, index, axis=2),
+            everyone.known[:, index] & kept[None],
+            everyone.age + request.horizon,
+        )
+        return plan, shifted

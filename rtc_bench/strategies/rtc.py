@@ -1,0 +1,63 @@
+"""Real-time chunking (Black, Galliker, Levine 2025, arXiv 2506.07339): inpaint the new chunk onto the old one."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from policies import sampling
+from rtc_bench.strategies import base
+from rtc_bench.strategies import prefix_weights as weighting
+
+
+def guidance_weight(time: Array, limit: float) -> Array:
+    """min(limit, (1 - t)/t * (t^2 + (1 - t)^2)/(1 - t)^2), the limit at t = 0 (algorithm 1, line 21)."""
+    rest = 1 - time
+    spread = (time * time + rest * rest) / (rest * rest)
+    raw = jnp.where(time == 0, limit, rest / jnp.where(time == 0, 1.0, time) * spread)
+    return jnp.minimum(raw, limit)
+
+
+def guided_velocity(velocity, x_t: Array, time: Array, *, target: Array, weights: Array, limit: float) -> Array:
+    """Velocity [B, H, A] pulled towards ``target`` [B, H, A] as far as ``weights`` [H] say (equations 2 to 4).
+
+    The pull is a vector-Jacobian product of the denoised estimate through the network, not the error itself.
+    """
+
+    def denoised(x_t: Array) -> tuple[Array, Array]:
+        v = velocity(x_t, time)
+        return x_t + (1 - time) * v, v
+
+    estimate, pull_back, v = jax.vjp(denoised, x_t, has_aux=True)
+    (pull,) = pull_back((target - estimate) * weights[None, :, None])
+    return v + guidance_weight(time, limit) * pull
+
+
+@dataclasses.dataclass(frozen=True)
+class Rtc(base.Strategy):
+    """Steps that will be executed before the new chunk is there are held firmly, later ones ever more loosely."""
+
+    schedule: str = "exp"  # prefix_attention_schedule
+    max_guidance_weight: float = 5.0  # beta
+
+    def __post_init__(self):
+        if self.schedule not in weighting.SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}; schedules: {', '.join(weighting.SCHEDULES)}")
+
+    def plan(self, policy, request, memory):
+        """Euler steps of the guided velocity."""
+        size = request.previous.shape[1]
+        weights = weighting.prefix_weights(request.delay, size - request.horizon, size, self.schedule)
+
+        def velocity(x_t: Array, time: Array) -> Array:
+            return guided_velocity(
+                lambda x_t, time: policy.velocity(request.obs, x_t, time),
+                x_t,
+                time,
+                target=request.previous,
+                weights=weights,
+                limit=self.max_guidance_weight,
+            )
+
+        return sampling.euler(velocity, request.noise, steps=self.flow_steps), memory

@@ -1,0 +1,153 @@
+"""Sweep delay and execution horizon over tasks and strategies; the product's main entry."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import time
+from typing import Any
+
+import envs
+import envs.env
+from policies import checkpoint, flow
+from rtc_bench import config as configs
+from rtc_bench import evaluator, parallel, progress, report, results, strategies, tracking
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One task's policy."""
+
+    policy: flow.FlowPolicy
+    env: envs.env.TaskEnv
+    label: str  # goes into the policy column
+
+
+def _files(settings: configs.SweepConfig) -> dict[str, pathlib.Path]:
+    """Task -> checkpoint, for the tasks that the settings name. Raises ConfigError, UnknownTask, CheckpointError."""
+    if settings.policy == "zoo":
+        available = checkpoint.zoo()
+    elif pathlib.Path(settings.policy).is_dir():
+        available = {path.stem: path for path in sorted(pathlib.Path(settings.policy).glob("*.safetensors"))}
+    else:
+        path = pathlib.Path(settings.policy)
+        head = checkpoint.header(path)
+        available = {str(head.get("task")): path}
+        if settings.task != "all":
+            wanted = (settings.task,) if isinstance(settings.task, str) else settings.task
+            available = {envs.tasks.check(task): path for task in wanted}
+    if not available:
+        raise configs.ConfigError(
+            f"policy={settings.policy} holds no <task>.safetensors; give a folder with some, or a file"
+        )
+    if settings.task == "all":
+        return {task: available[task] for task in envs.TASKS if task in available}
+    wanted = (settings.task,) if isinstance(settings.task, str) else settings.task
+    for task in wanted:
+        if envs.tasks.check(task) not in available:
+            raise configs.ConfigError(
+                f"task {task!r} has no policy in policy={settings.policy} (it has: {', '.join(available)}); "
+                f"train one with `make policy TASK={task}` and give policy=<file>"
+            )
+    return {task: available[task] for task in wanted}
+
+
+def _digest(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entry:
+    env = envs.make(task, interface=settings.interface, engine=settings.engine, noise_std=settings.noise_std)
+    policy, _ = checkpoint.load_flow(
+        path, task=task, interface=settings.interface, obs_size=env.obs_size, action_size=env.action_size
+    )
+    origin = "zoo" if settings.policy == "zoo" else path.parent.name
+    return Entry(policy, env, f"{origin}/{path.stem}@{_digest(path)}")
+
+
+def _built(settings: configs.SweepConfig) -> dict[str, Any]:
+    """Strategy name -> strategy. A foreign one is named by its class."""
+    for name in settings.options:
+        if name not in settings.strategies:
+            raise configs.ConfigError(
+                f"options.{name} is set, but strategy= does not list {name!r}; add it or drop the option"
+            )
+    built = {}
+    for spec in settings.strategies:
+        options = {"flow_steps": settings.flow_steps, **settings.options.get(spec, {})}
+        built[spec.replace("/", ".").rpartition(":")[2] if ":" in spec else spec] = strategies.get(spec, **options)
+    if len(built) < len(settings.strategies):
+        raise configs.ConfigError(f"strategy={list(settings.strategies)} names one twice; list each once")
+    return built
+
+
+def _identity(files: dict[str, pathlib.Path], built: dict[str, Any]) -> dict[str, Any]:
+    """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
+    import inspect
+
+    found = {f"policy {task}": _digest(path) for task, path in files.items()}
+    for name, strategy in built.items():
+        if not type(strategy).__module__.startswith("rtc_bench."):
+            found[f"strategy {name}"] = _digest(pathlib.Path(inspect.getfile(type(strategy))))
+    return found
+
+
+def folder_of(settings: configs.SweepConfig) -> pathlib.Path:
+    """The run folder: ``out``, or one named after the settings, so that the same command finds its run again."""
+    if settings.out:
+        return pathlib.Path(settings.out)
+    told = {name: value for name, value in dataclasses.asdict(settings).items() if name not in results.FREE}
+    return (
+        pathlib.Path("results") / f"sweep-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
+    )
+
+
+def run(settings: configs.SweepConfig) -> pathlib.Path:
+    """Run what is missing of a sweep, report it, and return the run folder.
+
+    Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before anything runs, if something does not fit.
+    """
+    for spec in settings.strategies:
+        strategies.check(spec)
+    files = _files(settings)
+    configs.cells(settings.delay, settings.horizon, configs.HORIZON)  # typos are told before JAX starts
+    parallel.setup()
+    built = _built(settings)
+    entries = {task: _entry(settings, task, path) for task, path in files.items()}
+    cells = [
+        (task, name, d, s)
+        for task, entry in entries.items()
+        for name in built
+        for d, s in configs.cells(settings.delay, settings.horizon, entry.policy.config.horizon)
+    ]
+    record = results.Run(folder_of(settings), dataclasses.asdict(settings), _identity(files, built))
+    todo = record.plan(cells)
+    print(f"{len(cells)} cells, {len(cells) - len(todo)} of them done before -> {record.folder}", flush=True)
+    _fill(settings, record, entries, built, todo)
+    rows = record.sorted_rows()
+    report.write(rows, record.folder)
+    if todo:
+        tracking.log(rows, record.folder, dataclasses.asdict(settings), settings.wandb)
+    report.show(rows)
+    print(f"results.csv, results.md and curves.png are in {record.folder}")
+    return record.folder
+
+
+def _fill(
+    settings: configs.SweepConfig, record: results.Run, entries: dict[str, Entry], built: dict[str, Any], todo: list
+):
+    running: tuple[Any, ...] = (None, None, None)
+    with progress.bar("sweep", len(todo)) as advance:
+        for done, (task, name, delay, horizon) in enumerate(todo):
+            advance(done, len(todo), f"{task} {name} d={delay} s={horizon}")
+            if running[:2] != (task, name):
+                entry = entries[task]
+                running = (task, name, evaluator.Evaluator(entry.env, entry.policy, built[name], batch=settings.batch))
+            began = time.perf_counter()
+            outcomes = running[2](seed=settings.seed, episodes=settings.episodes, delay=delay, horizon=horizon)
+            seconds = time.perf_counter() - began
+            cell = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
+            record.add(
+                results.summarise(outcomes, **cell, seed=settings.seed, policy=entries[task].label, seconds=seconds)
+            )
+        advance(len(todo), len(todo))

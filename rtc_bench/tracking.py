@@ -1,0 +1,55 @@
+"""Weights & Biases, and nothing else, knows this module. Offline by default: no account, `wandb sync` later."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rtc_bench import config as configs
+from rtc_bench import results
+
+
+def log(
+    rows: Sequence[results.Row], folder: pathlib.Path, settings: Mapping[str, Any], wandb_config: configs.WandbConfig
+):
+    """Log a finished sweep: for each task and strategy a curve over delay, and the whole table. Disabled: does nothing."""
+    if wandb_config.mode == "disabled":
+        return
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    (folder / "wandb").mkdir(parents=True, exist_ok=True)
+    run = wandb.init(
+        project=wandb_config.project,
+        entity=wandb_config.entity,
+        group=wandb_config.group,
+        tags=list(wandb_config.tags),
+        mode=wandb_config.mode,
+        dir=str(folder),
+        name=folder.name,
+        config={name: value for name, value in settings.items() if name != "wandb"},
+    )
+    with run:
+        run.define_metric("delay")
+        run.define_metric("*", step_metric="delay")
+        for delay, values in curves(rows).items():
+            run.log({"delay": delay, **values})
+        table = [[getattr(row, name) for name in results.COLUMNS] for row in rows]
+        run.log({"results": wandb.Table(columns=list(results.COLUMNS), data=table)})
+        picture = folder / "curves.png"
+        if picture.exists():
+            run.log({"curves": wandb.Image(str(picture))})
+
+
+def curves(rows: Sequence[results.Row]) -> dict[int, dict[str, float]]:
+    """For each delay the solve rates to plot: strategy and task, and strategy averaged over tasks; s = max(d, 1) only."""
+    default = [row for row in rows if row.horizon == max(row.delay, 1)]
+    points: dict[int, dict[str, float]] = {}
+    for delay in sorted({row.delay for row in default}):
+        here = [row for row in default if row.delay == delay]
+        values = {f"{row.task}/{row.strategy}": row.solve_rate for row in here}
+        for strategy in dict.fromkeys(row.strategy for row in here):
+            rates = [row.solve_rate for row in here if row.strategy == strategy]
+            values[f"mean/{strategy}"] = sum(rates) / len(rates)
+        points[delay] = values
+    return points

@@ -1,0 +1,6 @@
+"""Record expert data of one task: python scripts/generate_data.py task=mjc_swimmer"""
+
+import _entry
+
+if __name__ == "__main__":
+    _entry.main("generate_data", "rtc_bench.config:DataConfig", "rtc_bench.dataset:generate")

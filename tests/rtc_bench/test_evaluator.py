@@ -1,0 +1,136 @@
+"""Episodes: what is counted, when it stops, and that nothing but (seed, episode, step) decides the random numbers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from rtc_bench import evaluator, strategies
+from rtc_bench.strategies import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(base.Strategy):
+    """Pushes by the same amount every step."""
+
+    push: float = 1.0
+
+    def plan(self, policy, request, memory):
+        return jnp.full_like(request.previous, self.push), memory
+
+    def first(self, policy, obs, noise):
+        return jnp.full_like(noise, self.push)
+
+
+def outcomes(env, strategy, *, episodes=6, batch=4, delay=1, horizon=2, seed=3):
+    run = evaluator.Evaluator(env, toy.policy(), strategy, batch=batch)
+    return run(seed=seed, episodes=episodes, delay=delay, horizon=horizon)
+
+
+def test_only_the_first_episode_counts():
+    # place after n steps is n; beyond 3.5 after 4 steps; the task keeps paying afterwards, until the cycle's end.
+    found = outcomes(toy.Line(goal=3.5), Constant(), delay=0, horizon=8)
+    assert found.solved.tolist() == [True] * 6
+    assert found.total_reward.tolist() == [1.0] * 6
+    assert found.length.tolist() == [4] * 6
+    assert found.action_change.tolist() == [0.0] * 6
+
+
+def test_a_failure_is_not_a_solution():
+    found = outcomes(toy.Line(goal=3.5), Constant(push=-1.0))
+    assert not found.solved.any()
+    assert found.total_reward.tolist() == [-1.0] * 6
+
+
+def test_the_time_limit_ends_an_episode_without_reward():
+    found = outcomes(toy.Line(), Constant(), delay=1, horizon=7)  # 7 does not divide 256
+    assert found.length.tolist() == [256] * 6
+    assert found.total_reward.tolist() == [0.0] * 6
+
+
+def test_it_stops_when_every_episode_is_over():
+    seen = []
+    outcomes(toy.Line(goal=3.5, seen=seen), Constant(), delay=1, horizon=2)
+    assert max(time for time, _ in seen) == 3  # solved by the action of step 3, the last of its cycle
+
+
+def test_smoothness_follows_its_definition():
+    d, s, steps = 2, 3, 20
+    found = outcomes(toy.Line(max_steps=steps), toy.Encoded(), episodes=2, delay=d, horizon=s)
+    actions = []
+    for step in range(steps):
+        cycle, index = divmod(step, s)
+        old = toy.entry((cycle - 1) * s, index + s) if cycle else toy.FIRST + index
+        actions.append(toy.entry(cycle * s, index) if index >= d else old)
+    change = np.abs(np.diff(actions))
+    boundary = [change[step - 1] for step in range(1, steps) if step % s == d]
+    np.testing.assert_allclose(found.action_change, change.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found.boundary_change, np.mean(boundary), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["naive", "bid", "temporal_ensembling"])
+def test_batch_split_and_device_count_change_nothing(name, monkeypatch):
+    env, strategy = toy.Line(goal=6.0, noise_std=0.5), strategies.get(name, flow_steps=2)
+    whole = outcomes(env, strategy, episodes=10, batch=16)
+    assert 0 < whole.solved.sum() < 10
+    parts = [outcomes(env, strategy, episodes=10, batch=batch) for batch in (2, 6)]
+    first = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: first)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    parts.append(outcomes(env, strategy, episodes=10, batch=16))
+    for part in parts:
+        for field in ("solved", "total_reward", "length"):
+            np.testing.assert_array_equal(getattr(part, field), getattr(whole, field), err_msg=field)
+        for field in ("action_change", "boundary_change"):  # XLA rounds a batch of another size differently
+            np.testing.assert_allclose(getattr(part, field), getattr(whole, field), rtol=1e-6, err_msg=field)
+
+
+def test_more_episodes_begin_with_the_same_ones():
+    env = toy.Line(goal=6.0, noise_std=0.5)
+    few, many = (outcomes(env, strategies.get("naive"), episodes=episodes) for episodes in (5, 11))
+    np.testing.assert_array_equal(few.length, many.length[:5])
+
+
+def test_another_seed_is_another_sample():
+    env = toy.Line(goal=6.0, noise_std=0.5)
+    one, other = (outcomes(env, strategies.get("naive"), seed=seed) for seed in (3, 4))
+    assert one.length.tolist() != other.length.tolist()
+
+
+def test_every_strategy_meets_the_same_flow_noise():
+    noises = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Listening(base.Strategy):
+        salt: int = 0
+
+        def plan(self, policy, request, memory):
+            jax.debug.callback(lambda t, n: told.append((int(t), np.asarray(n))), request.obs[0, 0], request.noise)
+            return jnp.full_like(request.previous, float(self.salt)), memory
+
+    for salt in (0, 1):
+        told = []
+        outcomes(toy.Line(max_steps=8), Listening(salt=salt), episodes=1, batch=1)
+        noises.append({t: n for t, n in told})
+    assert noises[0].keys() == noises[1].keys() == {0, 2, 4, 6}
+    for time, noise in noises[0].items():
+        np.testing.assert_array_equal(noise, noises[1][time])
+    assert not np.array_equal(noises[0][0], noises[0][2])
+
+
+def test_one_compilation_serves_every_cell():
+    run = evaluator.Evaluator(toy.Line(max_steps=8), toy.policy(), strategies.get("rtc"), batch=4)
+    run(seed=0, episodes=4, delay=0, horizon=1)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    try:
+        for delay, horizon in ((1, 1), (2, 5), (4, 4)):
+            run(seed=1, episodes=4, delay=delay, horizon=horizon)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert not compiled
