@@ -170,10 +170,10 @@ class TrainFlowConfig(Settings):
     task: str
     data: str = "data"
     horizon: int = HORIZON
-    layers: int = 3
-    channels: int = 64
-    channel_hidden: int = 128
-    token_hidden: int = 32
+    layers: int = 2
+    channels: int = 32
+    channel_hidden: int = 64
+    token_hidden: int = 16
     epochs: int = 32
     weak_epoch: int = 8  # its weights are kept for BID's contrast
     batch: int = 512

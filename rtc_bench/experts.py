@@ -265,6 +265,9 @@ def restored(like: Any, arrays: dict[str, np.ndarray]) -> Any:
     return jax.tree.unflatten(tree, values)
 
 
+_FREE = ("seeds", "seed", "out", "save_every")  # settings that do not change an expert of a given seed
+
+
 def demonstrate(config: configs.ExpertConfig) -> search.Demonstrations:
     """The task's ways to success: read from the run folder, or searched for and saved there."""
     path = pathlib.Path(config.out) / config.task / "search.safetensors"
@@ -293,7 +296,7 @@ def train(config: configs.ExpertConfig) -> list[pathlib.Path]:
 def _train_seed(config: configs.ExpertConfig, trainer: Trainer, seed: int) -> pathlib.Path:
     folder = pathlib.Path(config.out) / config.task
     final, resume, log = (folder / f"seed{seed}{suffix}" for suffix in (".safetensors", ".resume", ".csv"))
-    settings = dataclasses.asdict(config)
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
     if final.exists() and checkpoint.header(final)["config"] == settings:
         return final
     runner, done, lines = trainer.start(seed), 0, ["steps,start_solve_rate,solve_rate"]
