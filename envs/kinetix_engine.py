@@ -3,6 +3,8 @@
 Importing kinetix takes seconds, so it happens when an engine is made. Every leaf of its state has the batch last, too.
 """
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,14 @@ from envs import scene as scenes
 JOINTS, THRUSTERS = 6, 2
 
 
+@contextlib.contextmanager
+def _lenient():
+    """kinetix-env promotes types and ranks freely; a caller who forbids that to himself can still use it."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@_lenient()
 def to_kinetix(scene: scenes.Scene):
     """A scene as kinetix-env's (EnvState, StaticEnvParams, EnvParams)."""
     from jax2d import engine as jax2d
@@ -134,7 +144,7 @@ class KinetixEngine:
             return sim, reward > 0, reward < 0, info["distance"]
 
         axes = jax.tree.map(lambda _: -1, sim)
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with _lenient():
             return jax.vmap(once, in_axes=(axes, -1, -1), out_axes=(axes, -1, -1, -1))(sim, motors, thrusters)
 
     def bodies(self, sim) -> tuple[Array, ...]:

@@ -33,15 +33,14 @@ def _one_hot(index: int, size: int) -> list[float]:
 
 
 def _shape(body: scenes.Body | None) -> list[float]:
-    circle_width, quad_width = CIRCLE_FEATURES, SHAPE_FEATURES
     if body is None:
-        return [0.0] * quad_width
+        return []
     features = [*body.position, 0.0, 0.0, body.inverse_mass, body.inverse_inertia, body.density, 0.0]
     features += _one_hot(body.role, 4)
     features += [math.sin(body.rotation), math.cos(body.rotation), body.friction, body.restitution]
     if body.is_circle:
-        return (features + [body.radius, 1.0])[:circle_width]
-    return features + [0.0, *np.ravel(body.vertices), 0.0]
+        return [*features, body.radius, 1.0]
+    return [*features, 0.0, *np.ravel(body.vertices), 0.0]
 
 
 def _joint(joint: scenes.Joint | None) -> list[float]:

@@ -9,7 +9,7 @@ MEAN_LIMIT = 5.0  # of the mean before squashing
 
 
 class ActorCritic(nn.Module):
-    """Two MLPs with tanh units. Called with features [B, F]; returns mean [B, A], log-std [A] and value [B]."""
+    """Two MLPs with tanh units."""
 
     action_size: int
     width: int = 256
@@ -17,6 +17,7 @@ class ActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array, Array]:
+        """Features [B, F] to mean [B, A] before squashing, log-std [A] and value [B]."""
         mean = self._mlp(features, self.action_size, 0.01)
         value = self._mlp(features, 1, 1.0)[:, 0]
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))

@@ -250,6 +250,31 @@ class SweepConfig(Settings):
         return (self.strategy,) if isinstance(self.strategy, str) else tuple(self.strategy)
 
 
+@dataclasses.dataclass(frozen=True)
+class RenderConfig(Settings):
+    """A picture of one episode."""
+
+    task: str
+    policy: str = "random"  # "random", "none" (zero actions), "zoo" or a checkpoint
+    strategy: str = "naive"  # for a policy
+    delay: int = 0  # d, control steps, for a policy
+    steps: int = 256  # at most
+    frames: int = 6  # of a film strip
+    seed: int = 0
+    out: str | None = None  # .gif: animation; .png, .pdf, ...: film strip; null: results/<task>.png
+
+    def __post_init__(self):
+        at_least(self, delay=0, steps=1, frames=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(Settings):
+    """Table and curves of a run folder."""
+
+    run: str  # a folder with results.csv
+    out: str | None = None  # where results.md and curves.png go; null: into the run folder
+
+
 def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tuple[int, ...]:
     """2, [0, 2, 4] or "0..4" as a tuple of whole numbers. Raises ConfigError, which also offers ``words``."""
     shape = ", ".join(f"{name}={example}" for example in ("2", "[0,2,4]", "0..4", *words))

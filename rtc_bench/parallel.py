@@ -1,5 +1,6 @@
 """Both cores, or all GPUs: one device per core on a CPU, and functions spread over devices."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,10 +17,8 @@ def setup() -> None:
     count = os.environ.get("RTC_BENCH_DEVICES") or str(min(os.cpu_count() or 1, 16))
     if not count.isdigit() or int(count) < 1:
         raise ValueError(f"RTC_BENCH_DEVICES is {count!r}; set a number of CPU devices, 1 or more")
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX is already running, with the devices its caller chose
         jax.config.update("jax_num_cpu_devices", int(count))
-    except RuntimeError:
-        pass  # JAX is already running, with the devices its caller chose
     folder = os.environ.get("RTC_BENCH_CACHE")
     if folder == "off" or jax.config.jax_compilation_cache_dir:
         return

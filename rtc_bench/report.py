@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from policies import checkpoint
+from rtc_bench import config as configs
 from rtc_bench import results, statistics
 
 # Okabe-Ito, legible to colour-blind eyes; markers and dashes carry the difference in grey.
@@ -157,6 +158,20 @@ def show(rows: Sequence[results.Row]) -> None:
     if console.width < width:
         console = rich.console.Console(width=width)
     console.print(table)
+
+
+def run(config: configs.ReportConfig) -> pathlib.Path:
+    """Report a run folder again. Raises ConfigError if it holds no results."""
+    table = pathlib.Path(config.run) / "results.csv"
+    if not table.is_file():
+        raise configs.ConfigError(
+            f"{config.run}: no results.csv there; give the folder that a sweep printed at its end"
+        )
+    rows, folder = results.read(table), pathlib.Path(config.out or config.run)
+    write(rows, folder)
+    show(rows)
+    print(f"results.md and curves.png are in {folder}")
+    return folder
 
 
 def write(rows: Sequence[results.Row], folder: pathlib.Path) -> None:

@@ -122,14 +122,14 @@ def find(
     explore, width = _explorer(env, config), np.tile(CELL, env.obs_size // len(CELL))
     found: dict[int, None] = {}
     seen = [np.asarray(obs)]
-    for spent in range(1, config.rounds + 1):
+    spent = 0
+    while spent < config.rounds and len(found) < config.successes:
+        spent += 1
         chosen = archive.choose(rng, config)
         key, use = jax.random.split(key)
         state, solved, lost, distance, obs = explore(archive.take(chosen), use)
         solved, lost, distance, obs = (np.asarray(part) for part in (solved, lost, distance, obs))
         found |= dict.fromkeys(int(slot) for slot in chosen[solved])
-        if len(found) >= config.successes:
-            break
         progress(len(found), config.successes)
         cells, before = np.round(obs / width).astype(np.int16), archive.size
         archive.add(cells, state, chosen, distance, keep=~solved & ~lost & np.isfinite(distance))

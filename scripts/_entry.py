@@ -70,7 +70,9 @@ def _ours(error: BaseException) -> bool:
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; free space or choose another folder with out=, then run the same command again"
+        return (
+            f"{where}{error.strerror}; free space or choose another folder with out=, then run the same command again"
+        )
     return str(error)
 
 

@@ -1,0 +1,100 @@
+"""Pictures of a task: stills, film strips and animations, drawn from the scene and the moving bodies."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs import scene as scenes
+
+# Okabe-Ito colours; green, blue and red shapes carry a letter too, so that no eye depends on the hue.
+COLOURS = {scenes.GREEN: "#009E73", scenes.BLUE: "#0072B2", scenes.RED: "#D55E00"}
+LETTERS = {scenes.GREEN: "G", scenes.BLUE: "B", scenes.RED: "R"}
+STATIC, MOVING, SKY = "#8C8C8C", "#E3C770", "#F7F7F4"
+WORLD = 5.0  # m
+
+Frame = tuple[np.ndarray, ...]  # x, y, angle of the moving bodies, each [M]
+
+
+def _poses(scene: scenes.Scene, frame: Frame) -> dict[int, tuple[float, float, float]]:
+    moving = {body.slot: tuple(float(column[i]) for column in frame[:3]) for i, body in enumerate(scene.moving)}
+    return {body.slot: moving.get(body.slot, (*body.position, body.rotation)) for body in scene.bodies}
+
+
+def _place(point: scenes.Point, pose: tuple[float, float, float]) -> tuple[float, float]:
+    x, y, angle = pose
+    cos, sin = np.cos(angle), np.sin(angle)
+    return x + cos * point[0] - sin * point[1], y + sin * point[0] + cos * point[1]
+
+
+def draw(axis, scene: scenes.Scene, frame: Frame) -> None:
+    """Draw one moment into a matplotlib axis."""
+    from matplotlib import patches
+
+    poses = _poses(scene, frame)
+    axis.set_facecolor(SKY)
+    for body in scene.bodies:
+        pose = poses[body.slot]
+        colour = COLOURS.get(body.role, MOVING if body.moves else STATIC)
+        look = {"facecolor": colour, "edgecolor": "#222222", "linewidth": 0.7, "alpha": 0.95}
+        if body.is_circle:
+            axis.add_patch(patches.Circle(pose[:2], body.radius, **look))
+            axis.plot(*zip(pose[:2], _place((body.radius, 0.0), pose), strict=True), color="#222222", linewidth=0.7)
+        else:
+            axis.add_patch(patches.Polygon([_place(corner, pose) for corner in body.vertices], **look))
+        if body.role and body.slot >= scenes.WALL_SLOTS:
+            axis.text(*pose[:2], LETTERS[body.role], color="white", ha="center", va="center", fontsize=6, weight="bold")
+    for thruster in scene.thrusters:
+        pose = poses[thruster.body]
+        x, y = _place(thruster.anchor, pose)
+        towards = thruster.rotation + pose[2]
+        tail = (x - 0.25 * np.cos(towards), y - 0.25 * np.sin(towards))
+        axis.annotate("", (x, y), tail, arrowprops={"arrowstyle": "-|>", "color": "#CC79A7", "linewidth": 1.4})
+    for joint in scene.joints:
+        x, y = _place(joint.a_anchor, poses[joint.a])
+        driven = joint.motor_on and not joint.fixed
+        axis.plot(x, y, "s" if joint.fixed else "o", color="#CC79A7" if driven else "#222222", markersize=3)
+    axis.set(xlim=(0, WORLD), ylim=(0, WORLD), aspect="equal", xticks=[], yticks=[])
+
+
+def _figure(columns: int, lines: int):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot, *pyplot.subplots(lines, columns, figsize=(2.4 * columns, 2.55 * lines), squeeze=False)
+
+
+def strip(scene: scenes.Scene, frames: Sequence[Frame], times: Sequence[float], path: pathlib.Path) -> None:
+    """Save a film strip (PNG, PDF, ...): one panel for each frame, titled with its time in seconds."""
+    columns = min(6, len(frames))
+    pyplot, figure, axes = _figure(columns, -(-len(frames) // columns))
+    for axis in axes.flat[len(frames) :]:
+        axis.set_visible(False)
+    for axis, frame, time in zip(axes.flat, frames, times, strict=False):
+        draw(axis, scene, frame)
+        axis.set_title(f"{time:.2f} s", fontsize=8)
+    figure.tight_layout(pad=0.4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.05)
+    pyplot.close(figure)
+
+
+def animate(scene: scenes.Scene, frames: Sequence[Frame], seconds_per_frame: float, path: pathlib.Path) -> None:
+    """Save an animated GIF."""
+    from PIL import Image
+
+    pyplot, figure, axes = _figure(1, 1)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
+    images = []
+    for frame in frames:
+        axes[0, 0].clear()
+        draw(axes[0, 0], scene, frame)
+        figure.canvas.draw()
+        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        images.append(Image.fromarray(pixels).quantize(64))
+    pyplot.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pause = max(20, round(seconds_per_frame * 1000))  # browsers do not show GIFs faster than this
+    images[0].save(path, save_all=True, append_images=images[1:], duration=pause, loop=0)

@@ -1,0 +1,6 @@
+"""A picture of one episode: python scripts/render.py task=car_launch"""
+
+import _entry
+
+if __name__ == "__main__":
+    _entry.main("render", "rtc_bench.config:RenderConfig", "rtc_bench.film:make")

@@ -1,0 +1,141 @@
+"""One contract, held by every task and both interfaces; and the same by the stock engine."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs import env as task_env
+
+BATCH = 3
+
+
+@pytest.mark.parametrize("interface", task_env.INTERFACES)
+@pytest.mark.parametrize("name", envs.TASKS)
+def test_contract(name, interface):
+    env = envs.make(name, interface=interface)
+    obs, state = env.reset(jax.random.key(0), BATCH)
+    assert obs.shape == (BATCH, env.obs_size)
+    assert env.obs_size == (679 if interface == "kinetix" else 7 * len(env.scene.moving))
+    assert env.action_low.shape == env.action_high.shape == (env.action_size,)
+    assert set(env.action_low) <= {-1.0, 0.0}
+    assert set(env.action_high) == {1.0}
+    assert {leaf.shape[-1] for leaf in jax.tree.leaves(state)} == {BATCH}
+    step = env.step if interface == "kinetix" else jax.jit(env.step)
+    after = jax.eval_shape(step, jax.random.key(0), state, jnp.zeros((BATCH, env.action_size)))
+    obs2, state2, reward, terminated, truncated, info = after
+    assert obs2.shape == obs.shape
+    assert [leaf.shape for leaf in jax.tree.leaves(state2)] == [leaf.shape for leaf in jax.tree.leaves(state)]
+    assert reward.shape == terminated.shape == truncated.shape == (BATCH,)
+    assert terminated.dtype == truncated.dtype == info["solved"].dtype == info["failed"].dtype == bool
+    assert set(info) == {"solved", "failed", "distance"}
+
+
+@pytest.fixture(scope="module")
+def unicycle():
+    env = envs.make("h17_unicycle")
+    return env, jax.jit(env.step)
+
+
+def test_the_time_limit_truncates_and_does_not_terminate(unicycle):
+    env, step = unicycle
+    _, state = env.reset(jax.random.key(0), 2)
+    state = state._replace(time=jnp.array([254, 255], jnp.int32))
+    *_, terminated, truncated, _ = step(jax.random.key(0), state, jnp.zeros((2, 1)))
+    assert truncated.tolist() == [False, True]
+    assert terminated.tolist() == [False, False]
+
+
+def test_an_upright_unicycle_falls_and_fails(unicycle):
+    env, step = unicycle
+    _, state = env.reset(jax.random.key(0), 2)
+    rewards = []
+    for _ in range(120):
+        _, state, reward, terminated, _, info = step(jax.random.key(1), state, jnp.ones((2, 1)))
+        rewards.append(np.asarray(reward))
+        assert (terminated == (info["solved"] | info["failed"])).all()
+        if terminated.any():
+            break
+    assert rewards[-1].min() == -1.0
+    assert not np.concatenate(rewards[:-1]).any()
+
+
+def test_noise_depends_on_the_episodes_own_key_alone(unicycle):
+    env, step = unicycle
+    keys = jax.random.split(jax.random.key(5), 4)
+    _, four = env.reset(keys[0], 4)
+    _, two = env.reset(keys[0], 2)
+    obs4 = step(keys, four, jnp.zeros((4, 1)))[0]
+    obs2 = step(keys[2:], two, jnp.zeros((2, 1)))[0]
+    np.testing.assert_allclose(obs4[2:], obs2, atol=1e-6)
+    assert np.abs(obs4[0] - obs4[1]).max() > 1e-4
+
+
+def test_noise_has_its_size_and_is_added_before_clipping():
+    env = envs.make("h17_unicycle", noise_std=0.1)
+    noise = env._noise(jax.random.key(0), (20_000, 1))
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
+    quiet = envs.make("h17_unicycle", noise_std=0.0)
+    _, state = quiet.reset(jax.random.key(0), 2)
+    step = jax.jit(quiet.step)
+    beyond = step(jax.random.key(0), state, jnp.full((2, 1), 7.0))[0]
+    bound = step(jax.random.key(0), state, jnp.ones((2, 1)))[0]
+    np.testing.assert_array_equal(beyond, bound)
+
+
+def test_take_and_where(unicycle):
+    env, step = unicycle
+    _, start = env.reset(jax.random.key(0), 3)
+    _, moved, *_ = step(jax.random.split(jax.random.key(0), 3), start, jnp.ones((3, 1)))
+    mixed = env.where(jnp.array([True, False, True]), start, moved)
+    assert mixed.time.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(env.observe(mixed)[1], env.observe(moved)[1])
+    taken = env.take(mixed, jnp.array([1, 1]))
+    np.testing.assert_array_equal(env.observe(taken), np.repeat(env.observe(moved)[1:2], 2, 0))
+    np.testing.assert_allclose(env.distance(start), env.distance(mixed)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"interface": "pixels"}, {"engine": "box2d"}, {"noise_std": -1.0}])
+def test_wrong_options_are_named(options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"{name}.*{value}"):
+        envs.make("catapult", **options)
+
+
+def test_the_stock_engine_holds_the_same_contract():
+    stock = envs.make("catcher_v3", engine="kinetix", interface="kinetix", noise_std=0.0)
+    fast = envs.make("catcher_v3", interface="kinetix", noise_std=0.0)
+    action = jnp.array([[1.0, 0.2, -0.3, 0.1, 0.7, 0.0], [-1.0, 0.0, 0.5, 0.0, 0.0, 1.0]])
+    (stock_obs, state), (fast_obs, fast_state) = (env.reset(jax.random.key(0), 2) for env in (stock, fast))
+    np.testing.assert_allclose(stock_obs, fast_obs, atol=1e-6)
+    steps = jax.jit(stock.step), jax.jit(fast.step)
+    for _ in range(3):
+        obs, state, *_ = steps[0](jax.random.key(0), state, action)
+        fast_obs, fast_state, *_ = steps[1](jax.random.key(0), fast_state, action)
+    np.testing.assert_allclose(obs, fast_obs, atol=1e-4)
+    np.testing.assert_allclose(stock.distance(state), fast.distance(fast_state), atol=1e-5)
+    # The symbolic observation is kinetix-env's own.
+    for episode in range(2):
+        single = jax.tree.map(lambda leaf, episode=episode: leaf[..., episode], state.sim)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            np.testing.assert_allclose(stock.engine.env.get_obs(single), obs[episode], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", envs.TASKS)
+def test_symbolic_observation_of_every_scene(name):
+    from envs import kinetix_engine, observation
+
+    engine = kinetix_engine.KinetixEngine(envs.make(name).scene)
+    sim = engine.initial(1)
+    ours = observation.Symbolic(engine.scene)(engine.bodies(sim))[0]
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        theirs = engine.env.get_obs(engine.start)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_compact_observation_is_readable():
+    env = envs.make("mjc_swimmer")
+    obs, _ = env.reset(jax.random.key(0), 1)
+    first = env.scene.moving[0]
+    np.testing.assert_allclose(obs[0, :7], [*first.position, 0.0, 0.0, 0.0, 0.0, 1.0], atol=1e-6)
