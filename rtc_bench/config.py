@@ -35,11 +35,16 @@ class Settings:
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if not isinstance(values, Mapping):
             raise ConfigError(f"{values!r} is not a group of settings; its settings are {', '.join(fields)}")
-        hints = typing.get_type_hints(cls)
         for name in values:
             if name not in fields:
                 raise ConfigError(f"unknown setting {name!r}{nearest(name, fields)}; settings: {', '.join(fields)}")
-        return cls(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+        return cls(**typed(cls, values))
+
+
+def typed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for fields of any dataclass, each checked against its field's type. Raises ConfigError."""
+    hints = typing.get_type_hints(cls)
+    return {name: _typed(name, value, hints[name]) for name, value in values.items()}
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
@@ -231,6 +236,8 @@ class SweepConfig(Settings):
 
     def __post_init__(self):
         at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0, seed=0)
+        if self.seed >= 2**63:
+            raise ConfigError(f"seed={self.seed} is too large; it must be below 2**63")
         one_of(self, interface=INTERFACES, engine=ENGINES)
         if not self.strategies or not self.task:
             name = "task" if self.strategies else "strategy"

@@ -110,18 +110,19 @@ class Evaluator:
         action = jnp.clip(action, env.action_low[None], env.action_high[None])
         obs, state, reward, terminated, truncated, info = env.step(keys, run.state, action)
         alive = ~run.over
-        change = jnp.abs(action - run.action).mean(-1) * (alive & (time > 0))
+        follows = alive & (time > 0)
+        change = jnp.where(follows, jnp.abs(action - run.action).mean(-1), 0.0)
         return _Run(
             state=state,
             obs=obs,
             action=action,
             over=run.over | terminated | truncated,
             solved=run.solved | (info["solved"] & alive),
-            reward=run.reward + reward * alive,
-            length=run.length + alive,
+            reward=run.reward + jnp.where(alive, reward, 0.0),
+            length=run.length + alive.astype(jnp.float32),
             change=run.change + change,
-            boundary=run.boundary + change * fresh,
-            boundaries=run.boundaries + (alive & fresh & (time > 0)),
+            boundary=run.boundary + jnp.where(fresh, change, 0.0),
+            boundaries=run.boundaries + (follows & fresh).astype(jnp.float32),
         )
 
 

@@ -168,6 +168,8 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
             f"{config.run}: no results.csv there; give the folder that a sweep printed at its end"
         )
     rows, folder = results.read(table), pathlib.Path(config.out or config.run)
+    if not rows:
+        raise configs.ConfigError(f"{table} has no rows yet; let the sweep finish a cell")
     write(rows, folder)
     show(rows)
     print(f"results.md and curves.png are in {folder}")

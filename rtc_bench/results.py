@@ -12,7 +12,7 @@ from policies import checkpoint
 from rtc_bench import config as configs
 from rtc_bench import statistics, versions
 
-FREE = ("out", "wandb", "batch")  # settings that do not change a result
+FREE = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +78,19 @@ def read(path: pathlib.Path | str) -> list[Row]:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise configs.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
-        return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in reader]
+        try:
+            return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in reader]
+        except (TypeError, ValueError) as error:
+            raise configs.ConfigError(
+                f"{path}: line {reader.line_num} is damaged ({error}); delete that line and run the sweep again"
+            ) from error
 
 
 class Run:
     """A run folder that is being filled; opening it again continues."""
 
     def __init__(self, folder: pathlib.Path | str, settings: Mapping[str, Any], identity: Mapping[str, Any]):
-        """``identity``: digests of policies and foreign strategies. Raises ConfigError if the folder holds another run."""
+        """``identity``: digests of policies and foreign strategies. Raises ConfigError for the folder of another run."""
         self.folder = pathlib.Path(folder)
         self.order: dict[tuple, int] = {}
         self.rows: dict[tuple, Row] = {}

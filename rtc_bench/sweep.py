@@ -66,17 +66,25 @@ def _entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entr
 
 
 def _built(settings: configs.SweepConfig) -> dict[str, Any]:
-    """Strategy name -> strategy. A foreign one is named by its class."""
+    """Strategy name -> strategy. A foreign one is named by its class. Raises ConfigError."""
+    specs = {spec.rpartition(":")[2] if ":" in spec else spec: spec for spec in settings.strategies}
     for name in settings.options:
-        if name not in settings.strategies:
+        if name not in specs:
+            near = configs.nearest(name, specs)
             raise configs.ConfigError(
-                f"options.{name} is set, but strategy= does not list {name!r}; add it or drop the option"
+                f"options.{name} is set, but strategy= does not list {name!r}{near}; add it or drop the option"
             )
     built = {}
-    for spec in settings.strategies:
-        options = {"flow_steps": settings.flow_steps, **settings.options.get(spec, {})}
-        built[spec.replace("/", ".").rpartition(":")[2] if ":" in spec else spec] = strategies.get(spec, **options)
-    if len(built) < len(settings.strategies):
+    for name, spec in specs.items():
+        try:
+            options = {"flow_steps": settings.flow_steps, **settings.options.get(name, {})}
+            built[name] = strategies.get(spec, **options)
+            configs.typed(type(built[name]), options)
+        except configs.ConfigError:
+            raise
+        except (TypeError, ValueError) as error:  # a strategy's own check of its fields
+            raise configs.ConfigError(f"options.{name}: {error}") from error
+    if len(specs) < len(settings.strategies):
         raise configs.ConfigError(f"strategy={list(settings.strategies)} names one twice; list each once")
     return built
 
@@ -105,12 +113,14 @@ def folder_of(settings: configs.SweepConfig) -> pathlib.Path:
 def run(settings: configs.SweepConfig) -> pathlib.Path:
     """Run what is missing of a sweep, report it, and return the run folder.
 
-    Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before anything runs, if something does not fit.
+    Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before anything runs.
     """
     for spec in settings.strategies:
         strategies.check(spec)
     files = _files(settings)
-    configs.cells(settings.delay, settings.horizon, configs.HORIZON)  # typos are told before JAX starts
+    for path in files.values():  # typos are told before JAX starts
+        chunk = checkpoint.header(path).get("config", {}).get("horizon", configs.HORIZON)
+        configs.cells(settings.delay, settings.horizon, chunk)
     parallel.setup()
     built = _built(settings)
     entries = {task: _entry(settings, task, path) for task, path in files.items()}
@@ -126,10 +136,10 @@ def run(settings: configs.SweepConfig) -> pathlib.Path:
     _fill(settings, record, entries, built, todo)
     rows = record.sorted_rows()
     report.write(rows, record.folder)
-    if todo:
-        tracking.log(rows, record.folder, dataclasses.asdict(settings), settings.wandb)
     report.show(rows)
-    print(f"results.csv, results.md and curves.png are in {record.folder}")
+    print(f"results.csv, results.md and curves.png are in {record.folder}", flush=True)
+    if todo or not tracking.logged(record.folder):
+        tracking.log(rows, record.folder, dataclasses.asdict(settings), settings.wandb)
     return record.folder
 
 

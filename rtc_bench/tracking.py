@@ -19,16 +19,22 @@ def log(
     import wandb
 
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
-    run = wandb.init(
-        project=wandb_config.project,
-        entity=wandb_config.entity,
-        group=wandb_config.group,
-        tags=list(wandb_config.tags),
-        mode=wandb_config.mode,
-        dir=str(folder),
-        name=folder.name,
-        config={name: value for name, value in settings.items() if name != "wandb"},
-    )
+    try:
+        run = wandb.init(
+            project=wandb_config.project,
+            entity=wandb_config.entity,
+            group=wandb_config.group,
+            tags=list(wandb_config.tags),
+            mode=wandb_config.mode,
+            dir=str(folder.resolve()),  # a relative one would be taken from wherever the wandb service was started
+            name=folder.name,
+            config={name: value for name, value in settings.items() if name != "wandb"},
+        )
+    except wandb.errors.Error as error:
+        raise configs.ConfigError(
+            f"wandb.mode={wandb_config.mode} failed: {error}; the results are safe in {folder}; run `wandb login`, or the "
+            f"same command with wandb.mode=offline"
+        ) from error
     with run:
         run.define_metric("delay")
         run.define_metric("*", step_metric="delay")
@@ -39,6 +45,11 @@ def log(
         picture = folder / "curves.png"
         if picture.exists():
             run.log({"curves": wandb.Image(str(picture))})
+
+
+def logged(folder: pathlib.Path) -> bool:
+    """True if this run folder holds a wandb run already."""
+    return any((folder / "wandb").glob("*run-*"))
 
 
 def curves(rows: Sequence[results.Row]) -> dict[int, dict[str, float]]:

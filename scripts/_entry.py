@@ -1,113 +1,181 @@
-"""The door of every script: hydra composes a config, it becomes a frozen dataclass, one function is called.
+"""The door of every script: command line -> hydra -> a frozen dataclass -> one call.
 
-Nothing heavy is imported before the settings are known to be good, and no user sees a traceback for a typo
-(RTC_BENCH_DEBUG=1 shows it).
+A user's own mistake, a full disk or ctrl-C is answered with one line and exit status 2 (130 for ctrl-C), without a
+traceback; RTC_BENCH_DEBUG=1 shows it.
 """
 
+import dataclasses
+import errno
 import importlib
+import inspect
 import os
 import pathlib
+import re
 import sys
-from typing import Any
+import typing
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
-INTERRUPTED = 130  # what a shell expects after ctrl-C
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
+sys.path.insert(0, str(ROOT))  # a checkout's scripts run that checkout, installed or not
+
+from rtc_bench import config as configs  # noqa: E402  (light: no JAX)
+
+OURS = ("envs", "policies", "rtc_bench")  # errors defined here are a user's to mend
+REMEDIES = {
+    errno.ENOSPC: "free some space, or give out= on another disk, and run the same command again",
+    errno.EDQUOT: "free some space, or give out= on another disk, and run the same command again",
+    errno.EACCES: "give out= where you may write",
+    errno.EPERM: "give out= where you may write",
+    errno.EROFS: "give out= where you may write",
+}
 
 
-def main(config_name: str, settings: str, function: str) -> None:
-    """Run "package.module:function" with the dataclass "package.module:Class" that configs/<config_name>.yaml describes."""
+def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn:
+    """Run "package.module:function" on the settings, and exit.
+
+    ``config_name`` is a file in configs/; ``settings_type`` ("package.module:Class") a configs.Settings dataclass.
+    Neither the function nor JAX is imported before the command line is known to be good.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's remarks on its own cache
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(_help(config_name))
-        return
-    debug = bool(os.environ.get("RTC_BENCH_DEBUG"))
     try:
-        _imported(function)(compose(config_name, settings, arguments))
+        arguments = sys.argv[1:]
+        settings = _load(settings_type)
+        if {"-h", "--help"} & set(arguments):
+            print(help_text(config_name, settings), end="")
+        else:
+            config = compose(config_name, settings, arguments)
+            _load(function)(config)
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; what was finished is kept, run the same command to go on\n")
-        sys.exit(INTERRUPTED)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        if debug or not _ours(error):
+        _fail("interrupted; where it saves as it goes, the same command continues", 130)
+    except BrokenPipeError:  # the reader of our output left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0)
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}" + (f"; {remedy}" if remedy else ""), 2)
+    except (ValueError, RuntimeError) as error:
+        if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        sys.stderr.write(f"error: {_message(error)}\n")
-        sys.exit(2)
+        _fail(str(error), 2)
+    sys.exit(0)
 
 
-def compose(config_name: str, settings: str, arguments: list[str]) -> Any:
-    """The dataclass of a config and its command-line overrides. Raises ConfigError."""
-    import hydra
-    import hydra.errors
-    import omegaconf
-
-    from rtc_bench import config as configs
-
-    try:
-        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed = hydra.compose(config_name, overrides=arguments)
-        values = omegaconf.OmegaConf.to_container(composed, resolve=True)
-    except (hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException) as error:
-        raise configs.ConfigError(_told(error, config_name, arguments)) from error
-    missing = [name for name, value in values.items() if value == "???"]
-    if missing:
-        raise configs.ConfigError(f"{missing[0]}= is missing; {_example(config_name)}")
-    return _imported(settings).from_mapping(values)
+def _fail(message: str, status: int) -> typing.NoReturn:
+    if os.environ.get("RTC_BENCH_DEBUG"):
+        raise  # the exception that is being handled
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
 
 
-def _imported(place: str) -> Any:
+def _load(place: str):
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def _ours(error: BaseException) -> bool:
-    """Errors that a user can act on. Anything else is a bug, and its traceback is wanted."""
-    if isinstance(error, OSError):
-        return True
-    kinds = {cls.__name__ for cls in type(error).__mro__}
-    return bool(kinds & {"ConfigError", "CheckpointError", "UnknownTask", "SearchFailed", "UnsupportedLevel"})
+def compose(config_name: str, settings: type[configs.Settings], arguments: list[str]) -> configs.Settings:
+    """The checked settings for a command line. Raises ConfigError."""
+    import hydra
+    import omegaconf
+    from hydra.core.override_parser import overrides_parser
+    from hydra.errors import HydraException
+
+    valid, groups = _keys(settings), _groups(config_name)
+    free = [name for name, info in valid.items() if info["free"]]
+    overrides = []
+    for argument in arguments:
+        _check_form(argument, valid)
+        try:
+            override = overrides_parser.OverridesParser.create().parse_override(argument)
+        except HydraException:
+            message = f"cannot read {argument!r}; write key=value, with quotes as in key='\"a b\"'"
+            raise configs.ConfigError(message) from None
+        _check_override(override, argument, [*valid, *(f"{name}." for name in free)], groups)
+        added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
+        overrides.append(f"++{argument.lstrip('+')}" if added else argument)
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = hydra.compose(config_name, overrides)
+        missing = omegaconf.OmegaConf.missing_keys(composed)
+        if missing:
+            needed = sorted(missing)
+            raise configs.ConfigError(f"{', '.join(needed)} is not given; add {needed[0]}=..., see --help")
+        values = omegaconf.OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, omegaconf.errors.OmegaConfBaseException) as error:
+        raise configs.ConfigError(f"{' '.join(str(error).split())}; see --help") from error
+    return settings.from_mapping(typing.cast(dict, values))
 
 
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return (
-            f"{where}{error.strerror}; free space or choose another folder with out=, then run the same command again"
-        )
-    return str(error)
+def _check_form(argument: str, valid: dict[str, dict]) -> None:
+    if argument.startswith("-"):
+        raise configs.ConfigError(f"unknown flag {argument!r}; settings are written key=value, see --help")
+    if "=" not in argument or argument.startswith("~"):
+        name = argument.lstrip("+~").partition("=")[0]
+        example = name if name in valid else next(iter(valid))
+        raise configs.ConfigError(f"{argument!r} is not key=value; write for example {example}=..., see --help")
 
 
-def _keys(config_name: str) -> dict[str, Any]:
+def _check_override(override, argument: str, valid: list[str], groups: dict[str, list[str]]) -> None:
+    """``valid`` names ending in "." admit any key below them."""
+    key, value = override.key_or_group, argument.partition("=")[2]
+    if key in groups:
+        if value not in groups[key]:
+            near = configs.nearest(value, groups[key])
+            raise configs.ConfigError(f"unknown {key} {value!r}{near}; {key}: {', '.join(groups[key])}")
+    elif key not in valid and not any(name.endswith(".") and key.startswith(name) for name in valid):
+        names = [name for name in [*groups, *valid] if not name.endswith(".")]
+        inside = [f"{name}=..." for name in names if name.startswith(f"{key}.")]
+        if inside:
+            raise configs.ConfigError(f"{key!r} is a group of settings; write {', '.join(inside)}")
+        raise configs.ConfigError(f"unknown setting {key!r}{configs.nearest(key, names)}; settings: {', '.join(names)}")
+    if override.is_sweep_override():
+        raise configs.ConfigError(f"{argument!r} is a list without brackets; write {key}=[{value}]")
+
+
+def _keys(settings: type[configs.Settings], prefix: str = "") -> dict[str, dict]:
+    """Every setting's dotted name -> its comment, and whether it is a mapping with keys of the user's choice."""
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:# (.*))?$", inspect.getsource(settings), re.MULTILINE))
+    hints = typing.get_type_hints(settings)
+    found: dict[str, dict] = {}
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        hint = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, configs.Settings):
+            found |= _keys(hint, f"{prefix}{field.name}.")
+        else:
+            free = hint is dict or typing.get_origin(hint) is dict
+            found[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free}
+    return found
+
+
+def _groups(config_name: str) -> dict[str, list[str]]:
+    """The config groups that a primary config chooses from -> their options."""
     import yaml
 
-    return yaml.safe_load((CONFIGS / f"{config_name}.yaml").read_text())
+    primary = yaml.safe_load((CONFIGS / f"{config_name}.yaml").read_text()) or {}
+    chosen = [name for entry in primary.get("defaults", ()) if isinstance(entry, dict) for name in entry]
+    return {name: sorted(path.stem for path in (CONFIGS / name).glob("*.yaml")) for name in chosen}
 
 
-def _told(error: BaseException, config_name: str, arguments: list[str]) -> str:
-    from rtc_bench import config as configs
+def help_text(config_name: str, settings: type[configs.Settings]) -> str:
+    """Usage and examples (the comment that heads the config file), then every setting with its default."""
+    import hydra
+    import omegaconf
 
-    valid = [name for name in _keys(config_name) if name != "defaults"]
-    groups = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-    for argument in arguments:
-        name, equals, value = argument.lstrip("+~").partition("=")
-        if not equals:
-            return f"{argument!r} is not key=value; {_example(config_name)}"
-        if name in groups:
-            choices = sorted(path.stem for path in (CONFIGS / name).glob("*.yaml"))
-            if value not in choices:
-                return f"{name}={value}{configs.nearest(value, choices)}; {name}s: {', '.join(choices)}"
-        elif name.partition(".")[0] not in valid:
-            return f"unknown setting {name!r}{configs.nearest(name, valid)}; settings: {', '.join(valid)}"
-    return f"{str(error).splitlines()[0]}; see --help"
-
-
-def _example(config_name: str) -> str:
-    return f"such as `python scripts/{config_name}.py task=mjc_swimmer`; see --help"
-
-
-def _help(config_name: str) -> str:
-    """The config file is the reference: every key with its default and comment."""
-    script = pathlib.Path(sys.argv[0]).name
-    text = (CONFIGS / f"{config_name}.yaml").read_text().strip()
-    presets = sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml")) if "preset" in text else []
-    chosen = f"\npreset= one of {', '.join(presets)} (see configs/preset/)\n" if presets else ""
-    return f"usage: python scripts/{script} key=value ...\n\n{text}\n{chosen}"
+    head = []
+    for line in (CONFIGS / f"{config_name}.yaml").read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        head.append(line.removeprefix("#").removeprefix(" "))
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = hydra.compose(config_name)
+    rows = [(f"{name}=", "|".join(options), "") for name, options in _groups(config_name).items()]
+    for name, info in _keys(settings).items():
+        if omegaconf.OmegaConf.is_missing(composed, name):
+            shown = "(required)"
+        else:
+            value = omegaconf.OmegaConf.select(composed, name)
+            shown = "null" if value is None else str(value).replace("'", "").replace(", ", ",")
+        rows.append((f"{name}=", shown, info["comment"]))
+    width = min(44, max(len(name + shown) for name, shown, _ in rows))
+    lines = [f"  {name + shown:<{width}}  {comment}".rstrip() for name, shown, comment in rows]
+    return "\n".join([*head, "", "settings and their defaults:", *lines, ""])

@@ -40,6 +40,7 @@ def test_cells():
         (0, 9, r"horizon=9 does not fit delay=0 and a chunk of 8.*valid for delay=0: 1\.\.8"),
         (0, 0, r"horizon=0 .*valid for delay=0: 1\.\.8"),
         ([0, 3], 2, r"horizon=2 does not fit delay=3.*valid for delay=3: 3\.\.5"),
+        (3, 6, r"horizon=6 does not fit delay=3.*3\.\.5"),
         (3, "1..6", r"horizon=1 does not fit delay=3.*3\.\.5"),
         (0, "atuo", r"horizon='atuo'.*horizon=auto"),
     ],

@@ -13,7 +13,7 @@ STEPS = 21
 
 
 def executed(step, d, s):
-    """DESIGN section 5, for one control step: d actions of the old chunk, then the new one, replanning every s steps."""
+    """DESIGN section 5 for one control step: d actions of the old chunk, then the new one; replan every s steps."""
     cycle, index = divmod(step, s)
     if index >= d:
         return toy.entry(cycle * s, index)
@@ -45,7 +45,9 @@ def test_executed_actions_and_previous_chunks_follow_the_timeline_in_every_cell(
 
 @pytest.mark.parametrize(("d", "s"), [(0, 3), (2, 3), (4, 4), (0, 8)])
 def test_merge_then_shift(d, s):
-    old, new = (jnp.full((1, H, 1), value) + jnp.arange(H)[None, :, None] for value in (100.0, 200.0))
+    old, new = (
+        jnp.full((1, H, 1), value) + jnp.arange(H, dtype=jnp.float32)[None, :, None] for value in (100.0, 200.0)
+    )
     merged = execution.merge(old, new, jnp.int32(d))
     expected = [100.0 + i if i < d else 200.0 + i for i in range(H)]
     assert merged[0, :, 0].tolist() == expected

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from rtc_bench import config as configs
 from rtc_bench import report, results, statistics
 
 
@@ -59,6 +60,11 @@ def test_styles_differ_in_grey():
     assert len({style[1:] for style in report.STYLES[:7]}) == len(report.STYLES[:7])
 
 
-def test_a_run_without_rows_is_no_crash(tmp_path):
-    report.write([], tmp_path)
-    report.show([])
+@pytest.mark.parametrize(
+    ("text", "answer"), [(None, r"no results\.csv"), (",".join(results.COLUMNS) + "\n", "no rows yet")]
+)
+def test_a_folder_without_results_is_refused(tmp_path, text, answer):
+    if text is not None:
+        (tmp_path / "results.csv").write_text(text)
+    with pytest.raises(configs.ConfigError, match=answer):
+        report.run(configs.ReportConfig(run=str(tmp_path)))

@@ -105,7 +105,7 @@ def test_nothing_half_written_stays(tmp_path):
 
 def test_another_csv_is_refused(tmp_path):
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(configs.ConfigError, match="not a results.csv"):
+    with pytest.raises(configs.ConfigError, match=r"not a results\.csv"):
         results.read(tmp_path / "results.csv")
 
 
@@ -114,5 +114,5 @@ def test_a_damaged_table_is_refused_kindly(tmp_path):
     run.plan(CELLS)
     run.add(row(CELLS[0]))
     run.table.write_text(run.table.read_text().replace("0.500000", "half"))
-    with pytest.raises(configs.ConfigError, match="results.csv"):
+    with pytest.raises(configs.ConfigError, match=r"results\.csv: line 2 is damaged"):
         results.read(run.table)

@@ -1,4 +1,4 @@
-"""A task with a closed-form answer, for tests of the evaluator: a point that actions and actuation noise push along a line."""
+"""A task with a closed-form answer, for tests of the evaluator: a point that actions and noise push along a line."""
 
 import contextlib
 import dataclasses

@@ -1,0 +1,178 @@
+"""The sweep as a user runs it: to the end, killed and run again, and with each wrong input."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import envs
+from policies import checkpoint, flow
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TASK = "h17_unicycle"
+FAST = ["strategy=naive", "episodes=4", "wandb.mode=disabled"]
+STRATEGY = """
+import dataclasses
+from rtc_bench.strategies import base
+
+@dataclasses.dataclass(frozen=True)
+class Mine(base.Strategy):
+    scale: float = 1.0
+
+    def plan(self, policy, request, memory):
+        return self.scale * self.sample(policy, request.obs, request.noise), memory
+"""
+
+
+def save_policy(folder, task=TASK, horizon=8):
+    env = envs.make(task)
+    config = flow.FlowConfig(env.obs_size, env.action_size, horizon, 1, 8, 8, 4)
+    params = flow.init(jax.random.key(0), config)
+    policy = flow.FlowPolicy(params, config, jnp.zeros(env.obs_size), jnp.ones(env.obs_size))
+    checkpoint.save_flow(folder / f"{task}.safetensors", policy, {"task": task, "interface": "compact"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sweep")
+    (path / "policies").mkdir()
+    save_policy(path / "policies")
+    (path / "mine.py").write_text(STRATEGY)
+    return path
+
+
+def command(*arguments, script="sweep"):
+    return [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *arguments]
+
+
+def run(folder, *arguments, script="sweep"):
+    done = subprocess.run(
+        command(*arguments, script=script), cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def without_seconds(table):
+    return [line.rpartition(",")[0] for line in table.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """An undisturbed run, from another folder than the checkout, with a strategy from a file there."""
+    arguments = ["policy=policies", "delay=0..4", "strategy=[naive,mine.py:Mine]", "episodes=64"]
+    status, out, err = run(folder, *arguments, "options.Mine.scale=0.5", "out=whole")
+    assert status == 0, err
+    return arguments, out
+
+
+def test_a_sweep_ends_with_table_picture_and_records(folder, whole):
+    assert all(text in whole[1] for text in ("naive", "Mine", "d=4", TASK))
+    names = {path.name for path in (folder / "whole").iterdir()}
+    assert names == {"results.csv", "results.md", "curves.png", "config.yaml", "manifest.json", "wandb"}
+    assert len(without_seconds(folder / "whole" / "results.csv")) == 1 + 2 * 5
+    assert list((folder / "whole" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_killed_half_way_and_run_again_it_ends_with_the_same_numbers(folder, whole):
+    arguments = [*whole[0], "options.Mine.scale=0.5", "out=cut"]
+    table = folder / "cut" / "results.csv"
+    process = subprocess.Popen(
+        command(*arguments), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+    )
+    deadline = time.monotonic() + 200
+    while not (table.exists() and len(without_seconds(table)) > 2) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 2 < len(without_seconds(table)) < 11
+    status, out, err = run(folder, *arguments)
+    assert status == 0, err
+    assert "10 cells, 0 of them" not in out
+    assert without_seconds(table) == without_seconds(folder / "whole" / "results.csv")
+
+
+def test_run_again_it_has_nothing_to_do_but_report(folder, whole):
+    before = (folder / "whole" / "results.csv").read_bytes()
+    status, out, err = run(folder, *whole[0], "options.Mine.scale=0.5", "out=whole")
+    assert status == 0, err
+    assert "10 of them done before" in out
+    assert (folder / "whole" / "results.csv").read_bytes() == before
+
+
+def test_a_report_of_an_existing_run(folder, whole):
+    (folder / "whole" / "curves.png").unlink()
+    status, out, _ = run(folder, "run=whole", script="report")
+    assert status == 0
+    assert "Mine" in out
+    assert (folder / "whole" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["task=h17_unicicle"], "unknown task 'h17_unicicle'; did you mean 'h17_unicycle'"),
+        (["task=catapult"], "task 'catapult' has no policy in policy=policies"),
+        (["delay=5"], "delay=5 does not fit a chunk of 8 (d <= s <= 8 - d); valid: 0..4"),
+        (["delay=4..0"], "delay=4..0 runs backwards; write delay=0..4"),
+        (["delay=0,2"], "'delay=0,2' is a list without brackets; write delay=[0,2]"),
+        (["horizon=9"], "horizon=9 does not fit delay=0 and a chunk of 8"),
+        (["horizon=3"], "horizon=3 does not fit delay=4 and a chunk of 8"),
+        (["strategy=rtcc"], "unknown strategy 'rtcc' (did you mean 'rtc'?)"),
+        (["strategy=gone.py:Mine"], "no such file gone.py"),
+        (["options.naive.flow_stps=3"], "no option 'flow_stps' (did you mean 'flow_steps'?)"),
+        (["options.naive.flow_steps=few"], "flow_steps='few' is not a whole number"),
+        (["strategy=rtc", "options.rtc.schedule=expo"], "unknown schedule 'expo'; schedules: exp, linear"),
+        (["options.rtc.schedule=exp"], "options.rtc is set, but strategy= does not list 'rtc'"),
+        (["dealy=2"], "unknown setting 'dealy' (did you mean 'delay'?)"),
+        (["wandb.mod=online"], "unknown setting 'wandb.mod' (did you mean 'wandb.mode'?)"),
+        (["wandb=offline"], "'wandb' is a group of settings; write wandb.mode="),
+        (["wandb.mode=ofline"], "mode='ofline'"),
+        (["preset=lapto"], "unknown preset 'lapto' (did you mean 'laptop'?)"),
+        (["delay"], "'delay' is not key=value; write for example delay="),
+        (["--multirun"], "unknown flag '--multirun'"),
+        (["seed=99999999999999999999"], "seed=99999999999999999999 is too large"),
+        (["policy=gone.safetensors"], "gone.safetensors: no such checkpoint file"),
+        (["policy=short.safetensors"], "short.safetensors: not a whole safetensors file"),
+        (["policy=evil.pkl"], "evil.pkl: pickles are not loaded"),
+        (["policy=policies/h17_unicycle.safetensors", "task=catapult"], "made for task 'h17_unicycle', not 'catapult'"),
+        (["out=/proc/nowhere"], "/proc/nowhere: No such file or directory"),
+    ],
+)
+def test_what_a_wrong_input_answers(folder, arguments, answer):
+    good = (folder / "policies" / f"{TASK}.safetensors").read_bytes()
+    (folder / "short.safetensors").write_bytes(good[: len(good) // 2])
+    (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
+    status, _, err = run(folder, "policy=policies", *FAST, *arguments)
+    assert status == 2, err
+    assert err.startswith("error: ")
+    assert answer in err
+    assert len(err.splitlines()) == 1
+    assert not (folder / "hacked").exists()
+
+
+def test_settings_of_another_run_are_refused(folder, whole):
+    status, _, err = run(folder, *whole[0], "options.Mine.scale=0.5", "out=whole", "seed=1")
+    assert status == 2
+    assert "holds a run with seed=0, this one has seed=1; give another out=" in err
+
+
+def test_a_policy_with_a_longer_chunk_admits_a_longer_delay(folder):
+    (folder / "longer").mkdir()
+    save_policy(folder / "longer", horizon=16)
+    status, _, err = run(folder, "policy=longer", *FAST, "delay=9")
+    assert status == 2
+    assert "delay=9 does not fit a chunk of 16" in err
+    status, _, err = run(folder, "policy=longer", *FAST, "delay=6", "out=six")
+    assert status == 0, err
+
+
+def test_help_tells_every_setting():
+    done = subprocess.run(command("--help"), capture_output=True, text=True, check=True)
+    for name in ("preset=", "task=", "delay=0..4", "horizon=auto", "wandb.mode=offline", "options="):
+        assert name in done.stdout
