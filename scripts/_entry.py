@@ -53,7 +53,8 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
         sys.exit(1)
     except OSError as error:
         remedy = REMEDIES.get(error.errno or 0)
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}" + (f"; {remedy}" if remedy else ""), 2)
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}" + (f"; {remedy}" if remedy else ""), 2)
     except (ValueError, RuntimeError) as error:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise

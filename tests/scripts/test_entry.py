@@ -1,0 +1,87 @@
+"""The door: which exit status and line each kind of failure gets."""
+
+import errno
+import pathlib
+import sys
+import types
+
+import pytest
+
+from rtc_bench import config as configs
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Go through the door with these arguments into a function that raises ``error``; the exit status."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.delenv("RTC_BENCH_DEBUG", raising=False)
+    import _entry
+
+    def go(*arguments, error=None, seen=None):
+        def function(settings):
+            if seen is not None:
+                seen.append(settings)
+            if error:
+                raise error
+
+        monkeypatch.setitem(sys.modules, "stand_in", types.SimpleNamespace(function=function))
+        monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            _entry.main("sweep", "rtc_bench.config:SweepConfig", "stand_in:function")
+        return exit_.value.code
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "answer"),
+    [
+        (configs.ConfigError("delay=9 is wrong"), 2, "error: delay=9 is wrong"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied; give out= where"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: No space left on device; free some space"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"), 2, "error: /x: No such file or directory"),
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+    ],
+)
+def test_a_failure_that_a_user_can_mend_is_one_line(opened, capsys, error, status, answer):
+    assert opened(error=error) == status
+    told = capsys.readouterr().err
+    assert told.startswith(answer)
+    assert len(told.splitlines()) == 1
+
+
+def test_a_bug_keeps_its_traceback(opened):
+    with pytest.raises(ValueError, match="shapes differ"):
+        opened(error=ValueError("shapes differ"))
+
+
+def test_debugging_shows_every_traceback(opened, monkeypatch):
+    monkeypatch.setenv("RTC_BENCH_DEBUG", "1")
+    with pytest.raises(configs.ConfigError):
+        opened("delay=4..0")
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "value"),
+    [
+        ("delay=2", "delay", 2),
+        ("delay=[0,2,4]", "delay", [0, 2, 4]),
+        ("delay=0..4", "delay", "0..4"),
+        ("horizon=all", "horizon", "all"),
+        ("horizon=1..4", "horizon", "1..4"),
+        ("strategy=[rtc,bid]", "strategy", ("rtc", "bid")),
+        ("strategy=my_pkg.file:Cls", "strategy", "my_pkg.file:Cls"),
+        ("strategy=[rtc,folder/file.py:Cls]", "strategy", ("rtc", "folder/file.py:Cls")),
+        ("task=all", "task", "all"),
+        ("task=[h17_unicycle,catapult]", "task", ("h17_unicycle", "catapult")),
+        ("options.rtc.schedule=linear", "options", {"rtc": {"schedule": "linear"}}),
+        ("+options.rtc.schedule=linear", "options", {"rtc": {"schedule": "linear"}}),
+        ("preset=paper", "episodes", 2048),
+    ],
+)
+def test_what_a_command_line_means(opened, argument, name, value):
+    seen = []
+    assert opened(argument, seen=seen) == 0
+    assert getattr(seen[0], name) == value
