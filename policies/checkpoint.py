@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -17,6 +18,7 @@ from policies import flow
 Path = pathlib.Path | str
 HEADER = "rtc_bench"  # the metadata key that holds the JSON header
 ZOO = pathlib.Path(__file__).parent / "zoo"
+CONVERT = "python -m policies.import_reference in.pkl out.safetensors task=<name> [weak=early.pkl]"
 
 
 class CheckpointError(ValueError):
@@ -42,14 +44,18 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """Nested dict of arrays -> {"a/b/c": array}."""
-    flat = {}
+def flatten(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Nested dict of arrays -> {"a/b/c": array}; None is left out."""
+    return {name: np.asarray(leaf, order="C") for name, leaf in _leaves(tree).items()}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}/")
+            flat |= _leaves(value, f"{prefix}{name}/")
         elif value is not None:
-            flat[f"{prefix}{name}"] = np.ascontiguousarray(value)
+            flat[f"{prefix}{name}"] = value
     return flat
 
 
@@ -89,7 +95,7 @@ def _read(path: Path, *, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str,
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file; check the path, or train one first")
     if path.suffix == ".pkl":
-        raise CheckpointError(f"{path}: pickles are not loaded; convert it once with `policies.import_reference`")
+        raise CheckpointError(f"{path}: pickles are not loaded; convert it once: {CONVERT}")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -98,13 +104,21 @@ def _read(path: Path, *, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str,
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from None
     if HEADER not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not one of rtc_bench's; give one that rtc_bench saved")
-    return flat, json.loads(metadata[HEADER])
+    try:
+        head = json.loads(metadata[HEADER])
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: its header is damaged ({error}); copy or train it again") from None
+    return flat, head
 
 
 def save_flow(path: Path, policy: flow.FlowPolicy, model_card: Mapping[str, Any]) -> None:
     """Save a flow policy. ``model_card`` says task, interface, data, epochs, solve rate, commit."""
-    arrays = {"params": policy.params, "obs_mean": policy.obs_mean, "obs_std": policy.obs_std, "weak": policy.weak}
-    save(path, arrays, {**model_card, "kind": "flow", "config": dataclasses.asdict(policy.config)})
+    save(path, flow_arrays(policy), {**model_card, "kind": "flow", "config": dataclasses.asdict(policy.config)})
+
+
+def flow_arrays(policy: flow.FlowPolicy) -> dict[str, Any]:
+    """What is stored of a flow policy."""
+    return {"params": policy.params, "obs_mean": policy.obs_mean, "obs_std": policy.obs_std, "weak": policy.weak}
 
 
 def load_flow(
@@ -112,7 +126,12 @@ def load_flow(
 ) -> tuple[flow.FlowPolicy, dict[str, Any]]:
     """A flow policy made for this task, and its model card. Raises CheckpointError naming what does not fit."""
     arrays, head = load(path, kind="flow")
-    config = flow.FlowConfig(**head["config"])
+    try:
+        config = flow.FlowConfig(**head["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its configuration does not describe a flow policy ({error}); train it again"
+        ) from None
     wanted = {"task": task, "interface": interface}
     for name, value in wanted.items():
         if head.get(name) != value:
@@ -125,7 +144,23 @@ def load_flow(
             raise CheckpointError(
                 f"{path}: {name} is {getattr(config, name)}, task {task!r} has {size}; train it again"
             )
+    check_arrays(path, arrays, config)
     return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], arrays.get("weak")), head
+
+
+def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig) -> None:
+    """Raise CheckpointError unless the arrays are those of a policy with this configuration."""
+    params = jax.eval_shape(lambda: flow.init(jax.random.key(0), config))
+    vector = jax.ShapeDtypeStruct((config.obs_size,), np.float32)
+    expected = {"params": params, "obs_mean": vector, "obs_std": vector}
+    if arrays.get("weak") is not None:
+        expected["weak"] = params
+    wanted = {name: leaf.shape for name, leaf in _leaves(expected).items()}
+    told = {name: leaf.shape for name, leaf in _leaves(arrays).items()}
+    for name in sorted(wanted.keys() | told.keys()):
+        if wanted.get(name) != told.get(name):
+            has, needs = (f"of shape {at[name]}" if name in at else "absent" for at in (told, wanted))
+            raise CheckpointError(f"{path}: {name} is {has}, its configuration says {needs}; copy or train it again")
 
 
 def zoo() -> dict[str, pathlib.Path]:

@@ -73,10 +73,9 @@ def init(key: Array, config: FlowConfig) -> Params:
     keys = iter(jax.random.split(key, 5 + 4 * config.layers))
 
     def linear(size_in: int, size_out: int, *, bias: bool = True, zero: bool = False) -> Params:
-        scale = 0.0 if zero else size_in**-0.5
-        kernel = scale * jax.random.truncated_normal(next(keys), -2.0, 2.0, (size_in, size_out)) if not zero else None
-        layer = {"kernel": jnp.zeros((size_in, size_out)) if kernel is None else kernel}
-        return {**layer, "bias": jnp.zeros(size_out)} if bias else layer
+        shape = (size_in, size_out)
+        kernel = jnp.zeros(shape) if zero else jax.random.truncated_normal(next(keys), -2.0, 2.0, shape) * size_in**-0.5
+        return {"kernel": kernel, "bias": jnp.zeros(size_out)} if bias else {"kernel": kernel}
 
     def block() -> Params:
         return {

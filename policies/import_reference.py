@@ -5,7 +5,10 @@ A pickle can run any code. This reader admits the few names that rebuild arrays 
 
 import pathlib
 import pickle
+import sys
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from policies import checkpoint, flow
@@ -49,7 +52,9 @@ def arrays(path: checkpoint.Path) -> dict:
         raise checkpoint.CheckpointError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise checkpoint.CheckpointError(f"{path}: no such file; check the path") from None
-    except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, IndexError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way
         raise checkpoint.CheckpointError(f"{path}: not a whole pickle of arrays ({error}); copy it again") from None
     return _checked(path, tree)
 
@@ -58,32 +63,59 @@ def _checked(path: pathlib.Path, tree) -> dict:
     """Only string-keyed dicts, arrays and None (layers without bias or scale, which are left out)."""
     if not isinstance(tree, dict):
         raise checkpoint.CheckpointError(f"{path}: holds a {type(tree).__name__}, not a nested dict of arrays")
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
             inner = _checked(path, value)
             if inner:
                 result[str(name)] = inner
-        elif isinstance(value, np.ndarray) and value.dtype != object:
+        elif isinstance(value, np.ndarray) and value.dtype == np.float32:
             result[str(name)] = value
-        elif value is not None and not (isinstance(value, np.ndarray) and value.dtype == object):
-            raise checkpoint.CheckpointError(f"{path}: entry {name!r} is a {type(value).__name__}, not an array")
+        elif value is not None:
+            kind = f"array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise checkpoint.CheckpointError(f"{path}: entry {name!r} is of type {kind}, not an array of float32")
     return result
 
 
-def load(path: checkpoint.Path, *, action_size: int) -> flow.FlowPolicy:
-    """A published checkpoint as a policy; observations enter it unnormalised. Raises CheckpointError."""
+def load(path: checkpoint.Path, *, weak: checkpoint.Path | None = None) -> flow.FlowPolicy:
+    """A published checkpoint as a policy; observations enter it unnormalised. ``weak`` is one from early in training.
+
+    Raises CheckpointError.
+    """
     params = arrays(path)
+    config = _config(path, params)
+    zeros, ones = jnp.zeros(config.obs_size), jnp.ones(config.obs_size)
+    policy = flow.FlowPolicy(params, config, zeros, ones, None if weak is None else arrays(weak))
+    checkpoint.check_arrays(path, checkpoint.flow_arrays(policy), config)
+    return policy
+
+
+def _config(path: checkpoint.Path, params: dict) -> flow.FlowConfig:
     try:
         first = params["mlp_stack"]["0"]
         inputs, channels = params["in_proj"]["kernel"].shape
         horizon, token_hidden = first["token_mix_in"]["kernel"].shape
         channel_hidden = first["channel_mix_in"]["kernel"].shape[1]
-        layers, outputs = len(params["mlp_stack"]), params["out_proj"]["kernel"].shape[1]
-    except KeyError as error:
-        raise checkpoint.CheckpointError(f"{path}: not a flow policy: {error} is missing") from None
-    if outputs != action_size:
-        raise checkpoint.CheckpointError(f"{path}: predicts {outputs} action dimensions, not {action_size}")
-    obs_size = inputs - action_size
-    config = flow.FlowConfig(obs_size, action_size, horizon, layers, channels, channel_hidden, token_hidden)
-    return flow.FlowPolicy(params, config, np.zeros(obs_size, np.float32), np.ones(obs_size, np.float32))
+        layers, action_size = len(params["mlp_stack"]), params["out_proj"]["kernel"].shape[1]
+        obs_size = inputs - action_size
+        return flow.FlowConfig(obs_size, action_size, horizon, layers, channels, channel_hidden, token_hidden)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise checkpoint.CheckpointError(f"{path}: not a flow policy of the published kind ({error})") from None
+
+
+def main(arguments: list[str]) -> None:
+    """Convert published pickles to a checkpoint file of this project: ``checkpoint.CONVERT`` shows how."""
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    paths = [argument for argument in arguments if "=" not in argument]
+    if len(paths) != 2 or "task" not in options or options.keys() - {"task", "weak"}:
+        sys.exit(f"usage: {checkpoint.CONVERT}")
+    try:
+        policy = load(paths[0], weak=options.get("weak"))
+        card = {"task": options["task"], "interface": "kinetix", "data": f"imported from {pathlib.Path(paths[0]).name}"}
+        checkpoint.save_flow(paths[1], policy, card)
+    except (checkpoint.CheckpointError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

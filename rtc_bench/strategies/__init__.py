@@ -5,6 +5,9 @@ import importlib
 import importlib.util
 import pathlib
 import sys
+import traceback
+import types
+import zlib
 from typing import Any
 
 from rtc_bench import config as configs
@@ -44,6 +47,8 @@ def get(spec: str, **options: Any):
 
 def check(spec: str) -> None:
     """Raise UnknownStrategy early, without importing, for what cannot be one."""
+    if spec.endswith(".py"):
+        raise UnknownStrategy(f"strategy {spec!r} is a file; name the class in it too: {spec}:Class")
     if spec in REGISTRY or ":" in spec or "." in spec:
         return
     near = configs.nearest(spec, NAMES)
@@ -61,12 +66,30 @@ def _imported(target: str):
         raise UnknownStrategy(
             f"strategy {target!r} cannot be imported: {error}; check the path and PYTHONPATH"
         ) from error
+    except Exception as error:  # whatever the code of a foreign module does
+        raise UnknownStrategy(
+            f"strategy {target!r} cannot be imported: {type(error).__name__}: {error} ({_line(error)})"
+        ) from error
     cls = getattr(module, name, None)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "plan")):
+        found = [key for key, value in vars(module).items() if _is_strategy(value, module)]
         raise UnknownStrategy(
-            f"{place!r} has no strategy {name!r}: a frozen dataclass derived from strategies.base.Strategy"
+            f"{place!r} has no strategy {name!r}{configs.nearest(name, found)}; it holds {', '.join(found) or 'none'}; "
+            "a strategy is a frozen dataclass derived from rtc_bench.strategies.base.Strategy"
         )
     return cls
+
+
+def _is_strategy(value: Any, module: types.ModuleType) -> bool:
+    return isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "plan")
+
+
+def _line(error: Exception) -> str:
+    """Where in a foreign file it happened."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def _from_path(place: str):
@@ -76,10 +99,16 @@ def _from_path(place: str):
 
 
 def _from_file(path: pathlib.Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    path = path.resolve()
+    name = f"strategy_file_{zlib.crc32(bytes(path)):08x}_{path.stem}"  # no file may pose as a module of the same name
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(f"no such file {path}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

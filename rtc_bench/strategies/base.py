@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from policies import flow, sampling
+from rtc_bench import config as configs
 
 Memory = Any  # a pytree of arrays
 
@@ -35,6 +36,9 @@ class Strategy:
     """
 
     flow_steps: int = 5  # n, Euler steps
+
+    def __post_init__(self):
+        configs.at_least(self, flow_steps=1)
 
     def init(self, policy: flow.FlowPolicy, batch: int) -> Memory:
         """Memory at an episode's start."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rtc_bench import config as configs
 from rtc_bench.strategies import base
 from rtc_bench.strategies import prefix_weights as weighting
 
@@ -35,12 +36,20 @@ def _best(chunks: Array, losses: Array, count: int) -> Array:
     return jnp.take_along_axis(chunks, order[:, :, None, None], axis=0)
 
 
-def select(chunks: Array, weak_chunks: Array | None, previous: Array, weights: Array, *, keep: int) -> Array:
-    """The sample [B, H, A] of least total loss. ``chunks``, ``weak_chunks`` [N, B, H, A]; without the latter, backward only."""
-    losses = backward_loss(chunks, previous, weights)
+def select(
+    chunks: Array, weak_chunks: Array | None, previous: Array, weights: Array, *, keep: int, counted: Array
+) -> Array:
+    """The sample [B, H, A] of least total loss. ``chunks``, ``weak_chunks`` [N, B, H, A]; without the latter, backward only.
+
+    Distances are taken after scaling the action dimensions by ``counted`` [A].
+    """
+    scale = counted[None, None, None]
+    seen, previous = chunks * scale, previous * scale[0]
+    losses = backward_loss(seen, previous, weights)
     if weak_chunks is not None:
-        weak_losses = backward_loss(weak_chunks, previous, weights)
-        losses = losses + forward_loss(chunks, _best(chunks, losses, keep), _best(weak_chunks, weak_losses, keep))
+        weak = weak_chunks * scale
+        strong_best, weak_best = _best(seen, losses, keep), _best(weak, backward_loss(weak, previous, weights), keep)
+        losses = losses + forward_loss(seen, strong_best, weak_best)
     return _best(chunks, losses, 1)[0]
 
 
@@ -51,10 +60,13 @@ class Bid(base.Strategy):
     samples: int = 32  # N
     keep: int = 3  # K
     use_weak: bool = True  # contrast with the policy's early checkpoint, where it has one
+    dimensions: tuple[int, ...] | None = None  # of the action, that distances count; null: all. Leave out idle ones
 
     def __post_init__(self):
-        if not 1 <= self.keep <= self.samples:
-            raise ValueError(f"keep={self.keep} of {self.samples} samples; it must be from 1 to samples")
+        super().__post_init__()
+        configs.at_least(self, samples=1, keep=1)
+        if self.keep > self.samples:
+            raise configs.ConfigError(f"keep={self.keep} of samples={self.samples}; it must be from 1 to samples")
 
     def plan(self, policy, request, memory):
         """Sample 0 starts from the noise every strategy gets, the others from noise of their own."""
@@ -71,4 +83,15 @@ class Bid(base.Strategy):
         if self.use_weak and policy.weak is not None:
             weak_chunks = self.sample(policy.weak_policy(), obs, flat).reshape(noise.shape)
         weights = weighting.prefix_weights(request.delay, size - request.horizon, size, "exp")
-        return select(chunks, weak_chunks, request.previous, weights, keep=self.keep), memory
+        counted = self._counted(actions)
+        return select(chunks, weak_chunks, request.previous, weights, keep=self.keep, counted=counted), memory
+
+    def _counted(self, actions: int) -> Array:
+        """[A], 1 for the action dimensions that distances count. Raises ConfigError for one that the policy lacks."""
+        chosen = range(actions) if self.dimensions is None else self.dimensions
+        for dimension in chosen:
+            if dimension not in range(actions):
+                raise configs.ConfigError(
+                    f"dimensions={list(chosen)} names {dimension}; this policy's are 0 to {actions - 1}"
+                )
+        return jnp.zeros(actions).at[jnp.array(chosen)].set(1.0)

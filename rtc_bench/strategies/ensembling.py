@@ -3,7 +3,6 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -30,9 +29,12 @@ class TemporalEnsembling(base.Strategy):
         t-2       x      x       x       x
         t         .      .       x       x         not there yet at t, t+1
         executed  mean of the x in each column
+
+    The chunk that executes when an episode begins is the answer to its first request (same observation, same noise) and
+    is counted once.
     """
 
-    decay: float = 0.0  # weight exp(-decay * age) of a chunk; 0 is the plain mean
+    decay: float = 0.0  # weight exp(-decay * age) of a chunk, age in control steps; 0 is the plain mean
 
     def init(self, policy, batch):
         """An empty store."""
@@ -40,23 +42,17 @@ class TemporalEnsembling(base.Strategy):
         return Chunks(jnp.zeros((size, batch, size, actions)), jnp.zeros((size, size), bool), jnp.zeros(size))
 
     def plan(self, policy, request, memory):
-        """Add the new chunk to the store and average. The very first chunk is on its way in ``previous``."""
+        """Add the new chunk to the store and average; what the store forgets is past its end at any ``s >= 1``."""
         new = self.sample(policy, request.obs, request.noise)
         size = new.shape[1]
-        # At an episode's first request nothing is stored: the chunk executing then is a plain sample, one chunk of age 0.
-        empty = ~memory.known.any()
-        memory = jax.tree.map(
-            lambda stored, first: jnp.where(empty, stored.at[0].set(first), stored),
-            memory,
-            Chunks(request.previous, jnp.ones(size, bool), jnp.zeros(())),
-        )
         everyone = Chunks(
             jnp.concatenate([new[None], memory.chunk[:-1]]),
             jnp.concatenate([jnp.ones((1, size), bool), memory.known[:-1]]),
             jnp.concatenate([jnp.zeros(1), memory.age[:-1]]),
         )
-        weights = everyone.known * jnp.exp(-self.decay * everyone.age)[:, None]  # [slot, step]
-        plan = jnp.einsum("kh,kbha->bha", weights, everyone.chunk) / weights.sum(0)[None, :, None]
+        weights = jnp.where(everyone.known, jnp.exp(-self.decay * everyone.age)[:, None], 0.0)  # [slot, step]
+        weights = weights / weights.sum(0)[None]
+        plan = (weights[:, None, :, None] * everyone.chunk).sum(0)
         later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
         kept = later < size
         index = jnp.minimum(later, size - 1)

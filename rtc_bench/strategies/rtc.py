@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from policies import sampling
+from rtc_bench import config as configs
 from rtc_bench.strategies import base
 from rtc_bench.strategies import prefix_weights as weighting
 
@@ -42,8 +43,9 @@ class Rtc(base.Strategy):
     max_guidance_weight: float = 5.0  # beta
 
     def __post_init__(self):
-        if self.schedule not in weighting.SCHEDULES:
-            raise ValueError(f"unknown schedule {self.schedule!r}; schedules: {', '.join(weighting.SCHEDULES)}")
+        super().__post_init__()
+        configs.one_of(self, schedule=weighting.SCHEDULES)
+        configs.at_least(self, max_guidance_weight=0)
 
     def plan(self, policy, request, memory):
         """Euler steps of the guided velocity."""

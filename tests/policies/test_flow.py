@@ -1,0 +1,156 @@
+"""The flow policy: what its formula says, and what the published model computes with the same weights."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from policies import checkpoint, flow, import_reference, sampling
+
+CONFIG = flow.FlowConfig(5, 2, horizon=4, layers=2, channels=8, channel_hidden=12, token_hidden=6)
+TOLERANCE = 2e-5
+
+pytestmark = pytest.mark.usefixtures("exact")
+
+
+@pytest.fixture(scope="module")
+def recorded(reference):
+    with np.load(reference / "flow_policy_small.npz") as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def published(reference):
+    return import_reference.load(reference / "flow_policy_small.pkl")
+
+
+def random_policy(config=CONFIG, seed=0):
+    """Parameters that are nowhere zero, so that every layer matters."""
+    leaves, tree = jax.tree.flatten(flow.init(jax.random.key(seed), config))
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    leaves = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    params = jax.tree.unflatten(tree, leaves)
+    return flow.FlowPolicy(params, config, jnp.zeros(config.obs_size), jnp.ones(config.obs_size))
+
+
+def inputs(config=CONFIG, batch=3, seed=7):
+    keys = jax.random.split(jax.random.key(seed), 2)
+    shape = (batch, config.horizon, config.action_size)
+    return jax.random.normal(keys[0], (batch, config.obs_size)), jax.random.normal(keys[1], shape)
+
+
+@pytest.mark.parametrize("time", [0.0, 0.2, 0.55, 1.0])
+def test_velocity_of_the_published_model(recorded, published, time):
+    obs, x_t = jnp.asarray(recorded["obs"]), jnp.asarray(recorded["x_t"])
+    for shape in ((), (5,), (5, 8)):
+        told = published.velocity(obs, x_t, jnp.full(shape, time))
+        np.testing.assert_allclose(told, recorded[f"velocity/t={time}"], atol=TOLERANCE, rtol=0, err_msg=str(shape))
+
+
+@pytest.mark.parametrize("steps", [1, 5, 10])
+def test_actions_of_the_published_model(recorded, published, steps):
+    obs, noise = jnp.asarray(recorded["obs"]), jnp.asarray(recorded["noise"])
+    told = sampling.euler(lambda x_t, time: published.velocity(obs, x_t, time), noise, steps=steps)
+    np.testing.assert_allclose(told, recorded[f"action/steps={steps}"], atol=TOLERANCE, rtol=0)
+
+
+def test_loss_of_the_published_model(recorded, published):
+    action, time, noise = (jnp.asarray(recorded[f"loss/{name}"]) for name in ("action", "time", "noise"))
+    told = flow.loss(published.params, jnp.asarray(recorded["obs"]), action, time=time, noise=noise)
+    np.testing.assert_allclose(told, recorded["loss/value"], atol=TOLERANCE, rtol=0)
+
+
+def test_importing_gives_the_recorded_weights(recorded, published):
+    flat = checkpoint.flatten(published.params)
+    for name, value in flat.items():
+        np.testing.assert_array_equal(value, recorded[f"weights/{name}"], err_msg=name)
+    sizes = flow.FlowConfig(14, 3, horizon=8, layers=2, channels=32, channel_hidden=64, token_hidden=16)
+    assert published.config == sizes
+
+
+def test_each_step_of_a_chunk_may_have_its_own_time():
+    policy, (obs, x_t) = random_policy(), inputs()
+    blank = jnp.zeros_like(x_t)  # alike at every step, so that the time is all that tells steps apart
+    time = jnp.full((3, 4), 0.5).at[:, 2].set(0.9)
+    mixed, plain = policy.velocity(obs, blank, time), policy.velocity(obs, blank, jnp.float32(0.5))
+    assert not np.allclose(mixed[:, 2], plain[:, 2], atol=1e-3)
+    # Each episode has its times to itself.
+    time = time.at[1].set(0.1)
+    alone = policy.velocity(obs[1:2], x_t[1:2], jnp.full((1, 4), 0.1))
+    np.testing.assert_allclose(policy.velocity(obs, x_t, time)[1:2], alone, atol=1e-5)
+
+
+def test_per_episode_times_are_the_scalar_ones():
+    policy, (obs, x_t) = random_policy(), inputs()
+    times = jnp.array([0.0, 0.3, 0.8])
+    together = policy.velocity(obs, x_t, times)
+    for i, time in enumerate(times):
+        np.testing.assert_allclose(together[i], policy.velocity(obs, x_t, time)[i], atol=1e-5)
+
+
+def test_every_input_and_parameter_matters():
+    policy, (obs, x_t) = random_policy(), inputs()
+    gradients = jax.grad(
+        lambda *all_of_it: (flow.velocity(*all_of_it) ** 2).sum(), argnums=(0, 1, 2, 3), allow_int=False
+    )(policy.params, obs, x_t, jnp.full(3, 0.4))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_a_fresh_network_is_blind_to_flow_time():
+    # adaLN-zero: the gates of all blocks are 0, and so is what flow time adds at the end.
+    params, (obs, x_t) = flow.init(jax.random.key(0), CONFIG), inputs()
+    early, late = (flow.velocity(params, obs, x_t, jnp.float32(time)) for time in (0.1, 0.9))
+    np.testing.assert_allclose(early, late, atol=1e-6)
+
+
+def test_observations_are_normalised_on_entry():
+    policy, (obs, x_t) = random_policy(), inputs()
+    mean, std = jnp.arange(5.0), jnp.arange(1.0, 6.0)
+    scaled = dataclasses.replace(policy, obs_mean=mean, obs_std=std)
+    raw = obs * std[None] + mean[None]
+    time = jnp.float32(0.5)
+    np.testing.assert_allclose(scaled.velocity(raw, x_t, time), policy.velocity(obs, x_t, time), atol=1e-4)
+
+
+def test_loss_is_the_error_at_the_interpolated_point():
+    policy, (obs, action) = random_policy(), inputs()
+    noise, time = jax.random.normal(jax.random.key(3), action.shape), jnp.array([0.0, 0.25, 1.0])
+    errors = []
+    for i, t in enumerate([0.0, 0.25, 1.0]):
+        x_t = (1 - t) * noise[i] + t * action[i]
+        told = policy.velocity(obs[i : i + 1], x_t[None], jnp.float32(t))[0]
+        errors.append(np.square(np.asarray(told) - np.asarray(action[i] - noise[i])).mean())
+    expected = np.mean(errors)
+    np.testing.assert_allclose(flow.loss(policy.params, obs, action, time=time, noise=noise), expected, rtol=1e-5)
+
+
+def test_a_policy_without_an_early_checkpoint_says_so():
+    with pytest.raises(ValueError, match="no early checkpoint"):
+        random_policy().weak_policy()
+
+
+@pytest.mark.parametrize(("field", "value"), [("layers", 0), ("channels", 7), ("action_size", 0)])
+def test_sizes_are_checked(field, value):
+    with pytest.raises(ValueError, match=f"{field} is {value}"):
+        dataclasses.replace(CONFIG, **{field: value})
+
+
+def test_euler_of_a_constant_field_goes_straight():
+    noise, rate = jnp.ones((2, 4, 1)), jnp.full((2, 4, 1), 3.0)
+    np.testing.assert_allclose(sampling.euler(lambda x_t, time: rate, noise, steps=5), 4.0, rtol=1e-6)
+
+
+def test_euler_of_a_decaying_field():
+    # x' = -x in n steps of 1/n: (1 - 1/n)^n; the times it is asked at are 0, 1/n, ...
+    noise, times = jnp.ones((1, 1, 1)), []
+
+    def velocity(x_t, time):
+        jax.debug.callback(lambda t: times.append(float(t)), time)
+        return -x_t
+
+    np.testing.assert_allclose(sampling.euler(velocity, noise, steps=4), 0.75**4, rtol=1e-6)
+    jax.effects_barrier()
+    np.testing.assert_allclose(sorted(times), [0.0, 0.25, 0.5, 0.75], atol=1e-6)
