@@ -42,9 +42,9 @@ class Settings:
 
 
 def typed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for fields of any dataclass, each checked against its field's type. Raises ConfigError."""
+    """Values for fields of any dataclass, each checked against its field's type; unknown names pass. Raises ConfigError."""
     hints = typing.get_type_hints(cls)
-    return {name: _typed(name, value, hints[name]) for name, value in values.items()}
+    return {name: _typed(name, value, hints.get(name, Any)) for name, value in values.items()}
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:

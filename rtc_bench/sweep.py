@@ -78,8 +78,7 @@ def _built(settings: configs.SweepConfig) -> dict[str, Any]:
     for name, spec in specs.items():
         try:
             options = {"flow_steps": settings.flow_steps, **settings.options.get(name, {})}
-            built[name] = strategies.get(spec, **options)
-            configs.typed(type(built[name]), options)
+            built[name] = strategies.get(spec, **configs.typed(type(strategies.get(spec)), options))
         except configs.ConfigError:
             raise
         except (TypeError, ValueError) as error:  # a strategy's own check of its fields
