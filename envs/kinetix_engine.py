@@ -121,6 +121,7 @@ def _thrusters(scene: scenes.Scene, template):
 class KinetixEngine:
     """kinetix-env's own simulation of one scene, vmapped with the batch as the last axis."""
 
+    @_lenient()
     def __init__(self, scene: scenes.Scene):
         from kinetix.environment import env, spaces
 

@@ -35,24 +35,30 @@ class Expert(NamedTuple):
     obs_std: Array
 
 
+class Worlds(NamedTuple):
+    """The environments, which run on; every leaf has a leading axis with one entry per device."""
+
+    state: envs.env.State
+    memory: Memory
+    from_start: Array  # [D, B] bool, the episode began at the real start
+
+
 class Runner(NamedTuple):
-    """Everything that PPO carries from one iteration to the next, per device."""
+    """Everything that PPO carries from one iteration to the next."""
 
     params: Params
     optimiser: Any
-    state: envs.env.State
-    memory: Memory
-    from_start: Array  # [B] bool, the episode began at the real start
+    worlds: Worlds
     key: Array
 
 
 class Progress(NamedTuple):
     """Counts of one iteration, summed over its episodes' ends."""
 
-    ended: Array
-    solved: Array
-    start_ended: Array  # those that began at the real start
-    start_solved: Array
+    ended: int
+    solved: int
+    start_ended: int  # those that began at the real start
+    start_solved: int
 
 
 def first_memory(obs: Array, expert: Expert, *, history: int, action_size: int) -> Memory:
@@ -105,60 +111,53 @@ class Trainer:
         adam = optax.adam(schedule, eps=1e-5)
         self.optimiser = optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
         self.scaling = Expert({}, jnp.asarray(demonstrations.obs_mean), jnp.asarray(demonstrations.obs_std))
-        self.run = parallel.spread(self._iterations, shared=2)
+        self._roll_out = parallel.spread(self._rollout, shared=2)
+        self._learn = jax.jit(self._update)
 
     def _updates(self, steps: int) -> int:
         return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches
 
     def start(self, seed: int) -> Runner:
-        """A fresh runner, with one entry per device on every leaf's leading axis."""
-        init_key, *keys = jax.random.split(jax.random.key(seed), 1 + self.devices)
+        """A fresh runner."""
+        init_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.history * self.env.obs_size + self.env.action_size
         params = self.network.init(init_key, jnp.zeros((1, width)))
         obs, state = self.env.reset(init_key, self.local_envs)
         sizes = {"history": self.config.history, "action_size": self.env.action_size}
-        memory = first_memory(obs, self.scaling, **sizes)
-        fresh = (params, self.optimiser.init(params), state, memory, jnp.ones(self.local_envs, bool))
-        fresh = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (self.devices, *leaf.shape)), fresh)
-        return Runner(*fresh, jnp.stack(keys))
+        worlds = Worlds(state, first_memory(obs, self.scaling, **sizes), jnp.ones(self.local_envs, bool))
+        worlds = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (self.devices, *leaf.shape)), worlds)
+        return Runner(params, self.optimiser.init(params), worlds, key)
 
-    def _iterations(self, starts: envs.env.State, count: Array, runner: Runner) -> tuple[Runner, Progress]:
-        zero = Progress(*[jnp.zeros((), jnp.int32)] * 4)
-
-        def once(_, carry):
-            runner, progress = carry
-            runner, more = self._iteration(starts, runner)
-            return runner, jax.tree.map(jnp.add, progress, more)
-
-        runner, progress = jax.lax.fori_loop(0, count, once, (runner, zero))
-        return runner, jax.tree.map(lambda value: jax.lax.psum(value, "device"), progress)
-
-    def _iteration(self, starts: envs.env.State, runner: Runner) -> tuple[Runner, Progress]:
-        """Roll out, then several epochs of minibatches; gradients are averaged over devices."""
+    def iterate(self, runner: Runner) -> tuple[Runner, Progress]:
+        """One iteration: roll out on every device, then learn from it on the first."""
         key, roll_key, update_key = jax.random.split(runner.key, 3)
-        roll = functools.partial(self._control_step, starts, runner.params)
-        carry = (runner.state, runner.memory, runner.from_start)
-        (state, memory, from_start), (steps, ends) = jax.lax.scan(
-            roll, carry, jax.random.split(roll_key, self.config.rollout)
-        )
-        last_value = self.network.apply(runner.params, features(memory))[2]
+        keys = jax.random.split(roll_key, self.devices)
+        worlds, data, ends = self._roll_out(self.demonstrations.states, runner.params, runner.worlds, keys)
+        params, optimiser = self._learn(runner.params, runner.optimiser, parallel.gather(data), update_key)
+        return Runner(params, optimiser, worlds, key), Progress(*(int(np.asarray(flag).sum()) for flag in ends))
+
+    def _rollout(self, starts: envs.env.State, params: Params, worlds: Worlds, key: Array):
+        """[T, B] control steps of one device: the worlds after them, the samples [T * B], the episodes' ends."""
+        roll = functools.partial(self._control_step, starts, params)
+        worlds, (steps, ends) = jax.lax.scan(roll, worlds, jax.random.split(key, self.config.rollout))
+        last_value = self.network.apply(params, features(worlds.memory))[2]
         advantage = ppo.gae(
             steps.reward, steps.value, steps.done, last_value, gamma=self.config.gamma, decay=self.config.gae_decay
         )
         data = (steps, advantage, advantage + steps.value)
+        return worlds, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), data), ends
+
+    def _update(self, params: Params, optimiser: Any, data, key: Array) -> tuple[Params, Any]:
+        """Several epochs of minibatches over the samples of all devices."""
         data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), data)
 
         def epoch(carry, key):
             order_key, loss_key = jax.random.split(key)
-            order = jax.random.permutation(order_key, self.config.rollout * self.local_envs)
-            order = order.reshape(self.config.minibatches, -1)
+            order = jax.random.permutation(order_key, self.samples).reshape(self.config.minibatches, -1)
             keys = jax.random.split(loss_key, self.config.minibatches)
             return jax.lax.scan(functools.partial(self._minibatch, data), carry, (order, keys))
 
-        carry = (runner.params, runner.optimiser)
-        (params, optimiser), _ = jax.lax.scan(epoch, carry, jax.random.split(update_key, self.config.epochs))
-        progress = Progress(*(flag.sum(dtype=jnp.int32) for flag in ends))
-        return Runner(params, optimiser, state, memory, from_start, key), progress
+        return jax.lax.scan(epoch, (params, optimiser), jax.random.split(key, self.config.epochs))[0]
 
     def _minibatch(self, data, carry, batch):
         params, optimiser = carry
@@ -174,12 +173,12 @@ class Trainer:
         def objective(params):
             return ppo.loss(self.network.apply(params, steps.features), steps, advantage, target, key=key, **options)
 
-        gradient = jax.lax.pmean(jax.grad(objective)(params), "device")
+        gradient = jax.grad(objective)(params)
         change, optimiser = self.optimiser.update(gradient, optimiser, params)
         return (optax.apply_updates(params, change), optimiser), None
 
-    def _control_step(self, starts: envs.env.State, params: Params, carry, key: Array):
-        state, memory, from_start = carry
+    def _control_step(self, starts: envs.env.State, params: Params, worlds: Worlds, key: Array):
+        state, memory, from_start = worlds
         sample_key, step_key, pick_key, where_key = jax.random.split(key, 4)
         seen = features(memory)
         mean, log_std, value = self.network.apply(params, seen)
@@ -209,11 +208,11 @@ class Trainer:
         step = ppo.Transition(seen, raw, distribution.log_prob(raw), value, reward, done)
         ends = (done, info["solved"], done & from_start, info["solved"] & from_start)
         state = self.env.where(done, fresh, after)
-        return (state, memory, jnp.where(done, pick == 0, from_start)), (step, ends)
+        return Worlds(state, memory, jnp.where(done, pick == 0, from_start)), (step, ends)
 
     def expert(self, runner: Runner) -> Expert:
-        """The runner's expert (all devices hold the same)."""
-        return self.scaling._replace(params=jax.tree.map(lambda leaf: leaf[0], runner.params))
+        """The runner's expert."""
+        return self.scaling._replace(params=runner.params)
 
 
 class Evaluation:
@@ -307,11 +306,13 @@ def _train_seed(config: configs.ExpertConfig, trainer: Trainer, seed: int) -> pa
     total = -(-config.steps // trainer.samples)
     with progress.bar(f"{config.task}: expert {seed}", total) as advance:
         while done < total:
-            count = min(config.save_every, total - done)
-            runner, counts = trainer.run(found_states(trainer), jnp.int32(count), runner)
-            done += count
-            counts = jax.tree.map(lambda leaf: int(leaf[0]), counts)
-            rates = [counts.start_solved / max(1, counts.start_ended), counts.solved / max(1, counts.ended)]
+            counts = []
+            for _ in range(min(config.save_every, total - done)):
+                runner, progressed = trainer.iterate(runner)
+                counts.append(progressed)
+            done += len(counts)
+            counted = Progress(*(sum(column) for column in zip(*counts, strict=True)))
+            rates = [counted.start_solved / max(1, counted.start_ended), counted.solved / max(1, counted.ended)]
             lines.append(f"{done * trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
             checkpoint.write_whole(log, ("\n".join(lines) + "\n").encode())
             head = {"kind": "expert-resume", "config": settings, "iterations": done, "log": lines}
@@ -335,11 +336,6 @@ def _train_seed(config: configs.ExpertConfig, trainer: Trainer, seed: int) -> pa
     checkpoint.save(final, expert._asdict(), head)
     resume.unlink(missing_ok=True)
     return final
-
-
-def found_states(trainer: Trainer) -> envs.env.State:
-    """The states that episodes may begin in; 0 is the real start."""
-    return trainer.demonstrations.states
 
 
 def load(folder: pathlib.Path | str, task: str, *, min_solve_rate: float) -> tuple[list[Expert], list[dict[str, Any]]]:

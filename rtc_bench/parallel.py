@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,7 +37,8 @@ def spread(function: Callable, *, shared: int = 0) -> Callable:
     """Run ``function`` on every device at once, jitted.
 
     The first ``shared`` arguments go to every device as they are; every leaf of the others, and of the result, has a
-    leading axis with one entry per device, which ``function`` does not see. Inside, ``jax.lax.pmean(x, "device")`` works.
+    leading axis with one entry per device, which ``function`` does not see. The devices do not talk to each other: on a
+    CPU, XLA's collectives wait in the threads that the waited-for device needs, and can stall for ever.
     """
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
     split, whole = jax.sharding.PartitionSpec("device"), jax.sharding.PartitionSpec()
@@ -45,8 +47,19 @@ def spread(function: Callable, *, shared: int = 0) -> Callable:
         own = jax.tree.map(lambda leaf: leaf[0], arguments[shared:])
         return jax.tree.map(lambda leaf: leaf[None], function(*arguments[:shared], *own))
 
-    def call(*arguments):
+    @jax.jit
+    def everywhere(*arguments):
         specs = (whole,) * shared + (split,) * (len(arguments) - shared)
         return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(*arguments)
 
-    return jax.jit(call)
+    def call(*arguments):
+        places = [whole] * shared + [split] * (len(arguments) - shared)
+        shardings = [jax.sharding.NamedSharding(mesh, place) for place in places]
+        return everywhere(*(jax.device_put(a, where) for a, where in zip(arguments, shardings, strict=True)))
+
+    return call
+
+
+def gather(tree: Any) -> Any:
+    """Bring a pytree to the first device."""
+    return jax.device_put(tree, jax.devices()[0])

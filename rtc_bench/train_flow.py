@@ -34,7 +34,7 @@ class Learner(NamedTuple):
 
 
 class Trainer:
-    """Epochs of flow matching, the batch split over all devices."""
+    """Epochs of flow matching, one jitted scan each."""
 
     def __init__(self, config: configs.TrainFlowConfig, data: dataset.Episodes):
         self.config = config
@@ -44,15 +44,13 @@ class Trainer:
         self.data = Data(jnp.asarray((data.obs - self.mean) / self.std), jnp.asarray(data.action), jnp.asarray(end))
         sizes = {name: getattr(config, name) for name in _SIZES}
         self.flow = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
-        self.devices = jax.device_count()
-        self.local = -(-config.batch // self.devices)
-        self.updates = max(1, len(end) // (self.local * self.devices))  # an epoch
+        self.updates = max(1, len(end) // config.batch)  # an epoch
         schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
         self.optimiser = optax.chain(
             optax.clip_by_global_norm(config.gradient_clip),
             optax.adamw(schedule, weight_decay=config.weight_decay),
         )
-        self._epoch = parallel.spread(self._updates, shared=2)
+        self._epoch = jax.jit(self._updates)
 
     def start(self) -> Learner:
         """Fresh weights."""
@@ -62,10 +60,9 @@ class Trainer:
     def epoch(self, learner: Learner, number: int) -> tuple[Learner, float]:
         """One pass over the data in an order that depends on seed and epoch alone; returns the mean loss."""
         key = jax.random.fold_in(jax.random.key(self.config.seed + 1), number)
-        order = jax.random.permutation(key, self.data.end.shape[0])[: self.updates * self.local * self.devices]
-        order = order.reshape(self.updates, self.devices, self.local).swapaxes(0, 1)
-        learner, losses = self._epoch(self.data, learner, order, jax.random.split(key, self.devices))
-        return jax.tree.map(lambda leaf: leaf[0], learner), float(losses[0])
+        order = jax.random.permutation(key, self.data.end.shape[0])[: self.updates * self.config.batch]
+        learner, loss = self._epoch(self.data, learner, order.reshape(self.updates, -1), key)
+        return learner, float(loss)
 
     def _updates(self, data: Data, learner: Learner, order: Array, key: Array) -> tuple[Learner, Array]:
         def update(learner: Learner, batch) -> tuple[Learner, Array]:
@@ -78,7 +75,6 @@ class Trainer:
             }
             objective = functools.partial(flow.loss, obs=data.obs[index], action=action, **draw)
             value, gradient = jax.value_and_grad(objective)(learner.params)
-            value, gradient = jax.lax.pmean((value, gradient), "device")
             change, optimiser = self.optimiser.update(gradient, learner.optimiser, learner.params)
             return Learner(optax.apply_updates(learner.params, change), optimiser), value
 
