@@ -42,7 +42,7 @@ def get(spec: str, **options: Any):
         if name not in fields:
             near = configs.nearest(name, fields)
             raise configs.ConfigError(f"strategy {spec!r} has no option {name!r}{near}; options: {', '.join(fields)}")
-    return cls(**{**fixed, **options})
+    return cls(**{**fixed, **configs.typed(cls, options)})
 
 
 def check(spec: str) -> None:

@@ -14,7 +14,7 @@ class Chunks(NamedTuple):
 
     chunk: Array  # [H, B, H, A]
     known: Array  # [H, H] bool: slot, step; the chunk predicts this step
-    age: Array  # [H] control steps since the chunk was asked for
+    age: Array  # [H] int32, control steps since the chunk was asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,9 @@ class TemporalEnsembling(base.Strategy):
     def init(self, policy, batch):
         """An empty store."""
         size, actions = policy.config.horizon, policy.config.action_size
-        return Chunks(jnp.zeros((size, batch, size, actions)), jnp.zeros((size, size), bool), jnp.zeros(size))
+        return Chunks(
+            jnp.zeros((size, batch, size, actions)), jnp.zeros((size, size), bool), jnp.zeros(size, jnp.int32)
+        )
 
     def plan(self, policy, request, memory):
         """Add the new chunk to the store and average; what the store forgets is past its end at any ``s >= 1``."""
@@ -48,9 +50,11 @@ class TemporalEnsembling(base.Strategy):
         everyone = Chunks(
             jnp.concatenate([new[None], memory.chunk[:-1]]),
             jnp.concatenate([jnp.ones((1, size), bool), memory.known[:-1]]),
-            jnp.concatenate([jnp.zeros(1), memory.age[:-1]]),
+            jnp.concatenate([jnp.zeros(1, jnp.int32), memory.age[:-1]]),
         )
-        weights = jnp.where(everyone.known, jnp.exp(-self.decay * everyone.age)[:, None], 0.0)  # [slot, step]
+        weights = jnp.where(
+            everyone.known, jnp.exp(-self.decay * everyone.age.astype(jnp.float32))[:, None], 0.0
+        )  # [slot, step]
         weights = weights / weights.sum(0)[None]
         plan = (weights[:, None, :, None] * everyone.chunk).sum(0)
         later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
