@@ -99,11 +99,55 @@ def test_every_input_and_parameter_matters():
         assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
-def test_a_fresh_network_is_blind_to_flow_time():
-    # adaLN-zero: the gates of all blocks are 0, and so is what flow time adds at the end.
+def test_every_block_of_a_fresh_network_is_the_identity():
     params, (obs, x_t) = flow.init(jax.random.key(0), CONFIG), inputs()
-    early, late = (flow.velocity(params, obs, x_t, jnp.float32(time)) for time in (0.1, 0.9))
-    np.testing.assert_allclose(early, late, atol=1e-6)
+    without = {**params, "mlp_stack": {}}
+    for time in (0.1, 0.9):  # nor does flow time matter
+        told = flow.velocity(params, obs, x_t, jnp.float32(time))
+        np.testing.assert_allclose(told, flow.velocity(without, obs, x_t, jnp.float32(0.5)), atol=1e-6)
+        assert np.abs(told).max() > 0.1
+
+
+def plain_velocity(params, obs, x_t, time):
+    """The architecture again, for one chunk [H, A], as the words of the paper's appendix have it; in double precision."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+    def linear(layer, x):
+        return x @ layer["kernel"] + layer.get("bias", 0.0)
+
+    def norm(x):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+    def silu(x):
+        return x / (1 + np.exp(-x))
+
+    def gelu(x):  # the tanh approximation
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+    half = params["in_proj"]["kernel"].shape[1] // 2
+    periods = np.geomspace(4e-3, 4.0, half)
+    waves = 2 * np.pi * time / periods
+    layers = params["time_mlp"]["layers"]
+    embedding = silu(linear(layers["2"], silu(linear(layers["0"], np.concatenate([np.sin(waves), np.cos(waves)])))))
+    x = linear(params["in_proj"], np.concatenate([x_t, np.tile(obs, (len(x_t), 1))], -1))
+    for block in params["mlp_stack"].values():
+        scale, shift, gate = np.split(linear(block["adaln_1"], embedding), 3)
+        y = (norm(x) * (1 + scale) + shift).T
+        x = x + gate * linear(block["token_mix_out"], gelu(linear(block["token_mix_in"], y))).T
+        scale, shift, gate = np.split(linear(block["adaln_2"], embedding), 3)
+        y = norm(x) * (1 + scale) + shift
+        x = x + gate * linear(block["channel_mix_out"], gelu(linear(block["channel_mix_in"], y)))
+    scale, shift = np.split(linear(params["final_adaln"], embedding), 2)
+    return linear(params["out_proj"], norm(x) * (1 + scale) + shift)
+
+
+@pytest.mark.parametrize("time", [0.0, 0.37, 1.0])
+def test_velocity_follows_the_architecture(time):
+    policy, (obs, x_t) = random_policy(), inputs()
+    told = policy.velocity(obs, x_t, jnp.float32(time))
+    for b in range(3):
+        expected = plain_velocity(policy.params, np.asarray(obs[b]), np.asarray(x_t[b]), time)
+        np.testing.assert_allclose(told[b], expected, atol=1e-3)  # the fastest wave turns 250 times: float32 is coarse
 
 
 def test_observations_are_normalised_on_entry():

@@ -1,0 +1,159 @@
+"""Data and the flow policy trained on it: columns, episode edges, checksums, resumed training."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+import track
+
+import envs
+from policies import checkpoint, flow
+from rtc_bench import config as configs
+from rtc_bench import dataset, experts, train_flow
+
+
+@pytest.fixture
+def on_track(monkeypatch):
+    monkeypatch.setattr(envs, "make", lambda name, noise_std=0.0, **rest: track.Track(noise_std))
+
+
+@pytest.fixture
+def data(on_track, tmp_path, lenient):
+    """Two experts that push right with different strength, and a short data set of theirs."""
+    settings = configs.ExpertConfig(task="catapult", width=4)
+    env = track.Track()
+    network = experts.network_of(settings, env)
+    for seed, push in enumerate((0.6, 1.4)):
+        params = network.init(experts.jax.random.key(0), jnp.zeros((1, 4 * 7 + 1)))
+        params = experts.jax.tree.map(jnp.zeros_like, params)
+        params["params"]["Dense_2"]["bias"] = jnp.array([push])  # the mean before squashing
+        arrays = {"params": params, "obs_mean": np.zeros(7), "obs_std": np.ones(7)}
+        head = {"kind": "expert", "solve_rate": 1.0, "seed": seed, "config": dataclasses.asdict(settings)}
+        checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
+    config = configs.DataConfig(
+        task="catapult", steps=400, experts=str(tmp_path / "experts"), batch=16, out=str(tmp_path / "data"), noise_std=0.0
+    )
+    return config, dataset.generate(config)
+
+
+def test_columns_and_manifest(data):
+    _, manifest = data
+    told = json.loads(manifest.read_text())
+    table = parquet.read_table(manifest.parent / told["parts"][0]["file"])
+    wanted = {"observation.state", "action", "episode_index", "frame_index", "next.done", "next.success"}
+    assert wanted <= set(table.column_names)
+    assert told["steps"] >= 400
+    assert told["steps"] == sum(part["steps"] for part in told["parts"])
+    assert told["solve_rate"] == 1.0
+    assert len(told["experts"]) == 2
+    assert all(min(part["episodes_per_expert"]) > 0 for part in told["parts"])  # a mixture
+    episode, frame, done = (table[name].to_numpy() for name in ("episode_index", "frame_index", "next.done"))
+    assert frame[0] == 0
+    assert (np.diff(frame)[~done[:-1]] == 1).all()
+    assert (frame[1:][done[:-1]] == 0).all()
+    assert (np.diff(episode) == done[:-1]).all()
+    assert done[-1]  # only whole episodes
+
+
+def test_one_expert_plays_a_whole_episode(data):
+    config, _ = data
+    episodes, _ = dataset.load(config.out, "catapult")
+    pushes = {round(float(np.tanh(push)), 3) for push in (0.6, 1.4)}
+    for number in np.unique(episodes.episode):
+        used = {round(float(a), 3) for a in episodes.action[episodes.episode == number, 0]}
+        assert len(used) == 1
+        assert used <= pushes
+    # What was observed is what the actions led to: 0.25 of the action each step.
+    first = episodes.obs[episodes.episode == 0, 0]
+    np.testing.assert_allclose(np.diff(first), 0.25 * episodes.action[episodes.episode == 0, 0][:-1], atol=1e-5)
+
+
+def test_generating_again_changes_nothing(data):
+    config, manifest = data
+    before = manifest.stat().st_mtime_ns
+    assert dataset.generate(config) == manifest
+    assert manifest.stat().st_mtime_ns == before
+
+
+def test_a_changed_file_is_refused(data):
+    config, manifest = data
+    part = manifest.parent / "part-0000.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(configs.ConfigError, match=r"part-0000.parquet: missing or changed"):
+        dataset.load(config.out, "catapult")
+
+
+def test_missing_data_is_told_with_its_remedy(tmp_path):
+    with pytest.raises(configs.ConfigError, match=r"no finished data set; make it with .*generate_data.py task=catapult"):
+        dataset.load(tmp_path, "catapult")
+
+
+def test_no_chunk_crosses_an_episodes_edge():
+    episode = np.array([0, 0, 0, 1, 1, 5])
+    action = jnp.array([[10.0 * e + i] for i, e in enumerate(episode)])  # an entry says episode and place
+    end = dataset.ends(episode)
+    assert end.tolist() == [3, 3, 3, 5, 5, 6]
+    found = dataset.chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4)[..., 0]
+    wanted = [
+        [0, 1, 2, 0],
+        [1, 2, 0, 0],
+        [2, 0, 0, 0],
+        [13, 14, 0, 0],
+        [14, 0, 0, 0],
+        [55, 0, 0, 0],
+    ]
+    assert found.tolist() == wanted
+
+
+def flow_config(config, tmp_path, **changes):
+    settings = {"task": "catapult", "data": config.out, "out": str(tmp_path / "flow"), "epochs": 4, "weak_epoch": 1}
+    settings |= {"batch": 64, "warmup": 5, "eval_every": 2, "eval_episodes": 16, "channels": 8, "channel_hidden": 8}
+    return configs.TrainFlowConfig(**{**settings, "noise_std": 0.0, **changes})
+
+
+def test_training_learns_and_keeps_a_weak_policy(data, tmp_path):
+    config, _ = data
+    file = train_flow.train(flow_config(config, tmp_path, epochs=30, warmup=20, learning_rate=3e-3))
+    policy, card = checkpoint.load_flow(file, task="catapult", interface="compact", obs_size=7, action_size=1)
+    losses = [entry["loss"] for entry in card["log"]]
+    assert losses[-1] < 0.5 * losses[0]
+    assert card["solve_rate"] == 1.0  # both experts solve the track, so does their imitator
+    assert card["epochs"] == 30
+    weak = checkpoint.flatten(policy.weak_policy().params)
+    strong = checkpoint.flatten(policy.params)
+    assert any((weak[name] != strong[name]).any() for name in strong)
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(data, tmp_path, monkeypatch):
+    config, _ = data
+    whole = train_flow.train(flow_config(config, tmp_path / "whole"))
+    epoch = train_flow.Trainer.epoch
+
+    def dies(self, learner, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(self, learner, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_flow.Trainer, "epoch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train_flow.train(flow_config(config, tmp_path / "cut"))
+    cut = train_flow.train(flow_config(config, tmp_path / "cut"))
+    ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="flow")[0]) for file in (whole, cut))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_fresh_blocks_are_the_identity():
+    config = flow.FlowConfig(3, 2, layers=2, channels=8, channel_hidden=8, token_hidden=4)
+    params = flow.init(experts.jax.random.key(0), config)
+    rng = np.random.default_rng(0)
+    obs, x_t = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((5, 3), (5, 8, 2)))
+    one = {**params, "mlp_stack": {}}
+    np.testing.assert_allclose(
+        flow.velocity(params, obs, x_t, jnp.float32(0.3)), flow.velocity(one, obs, x_t, jnp.float32(0.3)), atol=1e-6
+    )

@@ -1,0 +1,115 @@
+"""Search finds a way, training learns it, and goes on after a stop as if there had been none."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import track
+
+import envs
+from policies import checkpoint
+from rtc_bench import config as configs
+from rtc_bench import experts, search
+
+SMALL = configs.SearchConfig(population=32, hold=4, successes=3, rounds=60, last_start=36)
+
+
+def config(**changes):
+    base = {"task": "mjc_swimmer", "seeds": 1, "envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16}
+    base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL}
+    return configs.ExpertConfig(**{**base, **changes})
+
+
+@pytest.fixture
+def on_track(monkeypatch):
+    monkeypatch.setattr(envs, "make", lambda name, noise_std=0.0, **rest: track.Track(noise_std))
+
+
+def test_search_finds_states_along_ways_to_success():
+    env = track.Track()
+    found = search.find(env, SMALL, seed=0)
+    places = np.asarray(found.states.sim[0])
+    assert places[0] == 0.0  # the start comes first
+    assert places.max() > 1.5  # states near the goal
+    assert (places <= 3.0).all()
+    assert (places >= -1.0).all()
+    # Time and place belong together: nobody is faster than 0.25 a step.
+    assert (np.abs(places) <= 0.25 * np.asarray(found.states.time) + 1e-5).all()
+    assert found.simulated % (32 * 4) == 0
+
+
+def test_search_says_when_there_is_no_way():
+    env = track.Track(start=-100.0)
+    with pytest.raises(search.SearchFailed, match=r"no success on track in 5 rounds; raise search.rounds"):
+        search.find(env, dataclasses.replace(SMALL, rounds=5), seed=0)
+
+
+def test_training_solves_the_track(on_track, tmp_path, lenient):
+    (file,) = experts.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
+    head = checkpoint.header(file)
+    assert head["solve_rate"] == 1.0
+    assert head["steps"] >= 16 * 16 * 60
+    log = (tmp_path / "mjc_swimmer" / "seed0.csv").read_text().splitlines()
+    assert log[0] == "steps,start_solve_rate,solve_rate"
+    assert len(log) == 31
+    found, heads = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.9)
+    assert len(found) == len(heads) == 1
+    before = file.stat().st_mtime_ns
+    experts.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
+    assert file.stat().st_mtime_ns == before  # finished experts are kept
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, monkeypatch, lenient):
+    (whole,) = experts.train(config(out=str(tmp_path / "whole")))
+    calls = []
+    iterate = experts.Trainer.iterate
+
+    def dies(self, runner):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return iterate(self, runner)
+
+    monkeypatch.setattr(experts.Trainer, "iterate", dies)
+    with pytest.raises(KeyboardInterrupt):
+        experts.train(config(out=str(tmp_path / "cut")))
+    (cut,) = experts.train(config(out=str(tmp_path / "cut")))
+    assert len(calls) == 6 + 4  # 4 of 8 iterations were saved, the rest ran again
+    ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (whole, cut))
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_weak_experts_are_left_out(tmp_path):
+    head = {"kind": "expert", "solve_rate": 0.3}
+    arrays = {"params": {"x": np.zeros(1)}, "obs_mean": np.zeros(1), "obs_std": np.ones(1)}
+    checkpoint.save(tmp_path / "catapult" / "seed0.safetensors", arrays, head)
+    with pytest.raises(checkpoint.CheckpointError, match=r"no expert of catapult .* solves 0.65 .*found: 0.30"):
+        experts.load(tmp_path, "catapult", min_solve_rate=0.65)
+
+
+def test_memory_holds_frames_in_order_and_the_last_action():
+    scaling = experts.Expert({}, jnp.zeros(1), jnp.ones(1))
+    memory = experts.first_memory(jnp.array([[1.0]]), scaling, history=3, action_size=1)
+    memory = experts.remember(memory, jnp.array([[2.0]]), jnp.array([[0.5]]), scaling)
+    np.testing.assert_array_equal(experts.features(memory), [[1.0, 1.0, 2.0, 0.5]])
+
+
+def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
+    env = track.Track()
+    found = search.find(env, SMALL, seed=0)
+    trainer = experts.Trainer(config(along_way=0.5), found)
+    runner = trainer.start(0)
+    done = []
+    for _ in range(6):
+        runner, progress = trainer.iterate(runner)
+        done.append(progress)
+    assert sum(p.ended for p in done) > sum(p.start_ended for p in done) > 0
+    assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
+    only = experts.Trainer(config(along_way=0.0), found)
+    runner = only.start(0)
+    runner, progress = only.iterate(runner)
+    assert progress.ended == progress.start_ended
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), runner.params))
