@@ -76,15 +76,20 @@ class Bid(base.Strategy):
             return jax.random.normal(key, (self.samples - 1, size, actions))
 
         noise = jnp.concatenate([request.noise[None], jax.vmap(more, out_axes=1)(request.key)])
-        flat = noise.reshape(-1, size, actions)
-        obs = jnp.tile(request.obs, (self.samples, 1))
-        chunks = self.sample(policy, obs, flat).reshape(noise.shape)
+        chunks = self._chunks(policy, request.obs, noise)
         weak_chunks = None
         if self.use_weak and policy.weak is not None:
-            weak_chunks = self.sample(policy.weak_policy(), obs, flat).reshape(noise.shape)
+            weak_chunks = self._chunks(policy.weak_policy(), request.obs, noise)
         weights = weighting.prefix_weights(request.delay, size - request.horizon, size, "exp")
         counted = self._counted(actions)
         return select(chunks, weak_chunks, request.previous, weights, keep=self.keep, counted=counted), memory
+
+    def _chunks(self, policy, obs: Array, noise: Array) -> Array:
+        """A chunk for each noise [N, B, H, A]. A CPU takes the samples one after another, so that they stay in its cache."""
+        together = 1 if jax.default_backend() == "cpu" else self.samples
+        obs = jnp.tile(obs, (together, 1))
+        groups = noise.reshape(-1, obs.shape[0], *noise.shape[2:])
+        return jax.lax.map(lambda group: self.sample(policy, obs, group), groups).reshape(noise.shape)
 
     def _counted(self, actions: int) -> Array:
         """[A], 1 for the action dimensions that distances count. Raises ConfigError for one that the policy lacks."""
