@@ -4,6 +4,7 @@ Importing kinetix takes seconds, so it happens when an engine is made. Every lea
 """
 
 import contextlib
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +52,8 @@ def to_kinetix(scene: scenes.Scene):
 
 
 def _padded(values: list, size: int, dtype) -> Array:
-    values = np.asarray(values, dtype)
-    empty = np.zeros((size - len(values), *values.shape[1:]), dtype)
-    return jnp.asarray(np.concatenate([values.reshape(len(values), *empty.shape[1:]), empty]))
+    column = np.asarray(values, dtype)
+    return jnp.asarray(np.concatenate([column, np.zeros((size - len(column), *column.shape[1:]), dtype)]))
 
 
 def _column(bodies: dict[int, scenes.Body], size: int, field: str, dtype, default=0) -> Array:
@@ -118,17 +118,24 @@ def _thrusters(scene: scenes.Scene, template):
     )
 
 
+@functools.cache
+@_lenient()
+def _stock_env():
+    """kinetix-env's environment. All scenes share one: a scene is data to it, and listing its pairs takes seconds."""
+    from kinetix.environment import env, env_state, spaces, utils
+
+    kinds = (spaces.ActionType.CONTINUOUS, spaces.ObservationType.SYMBOLIC_FLAT)
+    params = env_state.EnvParams(dense_reward_scale=0.0)
+    return env.make_kinetix_env(*kinds, None, params, utils.static_env_params_from_size("l"), auto_reset=False)
+
+
 class KinetixEngine:
     """kinetix-env's own simulation of one scene, vmapped with the batch as the last axis."""
 
-    @_lenient()
     def __init__(self, scene: scenes.Scene):
-        from kinetix.environment import env, spaces
-
         self.scene = scene
         self.start, self.sizes, self.params = to_kinetix(scene)
-        kinds = (spaces.ActionType.CONTINUOUS, spaces.ObservationType.SYMBOLIC_FLAT)
-        self.env = env.make_kinetix_env(*kinds, None, self.params, self.sizes, auto_reset=False)
+        self.env = _stock_env()
 
     def initial(self, batch: int):
         """The scene at rest, ``batch`` times."""

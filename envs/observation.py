@@ -87,7 +87,8 @@ class Symbolic:
         by_slot = {body.slot: body for body in scene.bodies}
         listed = [0, *range(scenes.WALL_SLOTS, scenes.POLYGON_SLOTS)]  # walls and ceiling are left out
         circles = range(scenes.POLYGON_SLOTS, scenes.POLYGON_SLOTS + scenes.CIRCLE_SLOTS)
-        starts, values = {}, []
+        starts: dict[int, int] = {}
+        values: list[float] = []
         for slot in (*listed, *circles):
             starts[slot] = len(values)
             width = CIRCLE_FEATURES if slot in circles else SHAPE_FEATURES

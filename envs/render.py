@@ -40,7 +40,7 @@ def draw(axis, scene: scenes.Scene, frame: Frame) -> None:
         if body.is_circle:
             axis.add_patch(patches.Circle(pose[:2], body.radius, **look))
             axis.plot(*zip(pose[:2], _place((body.radius, 0.0), pose), strict=True), color="#222222", linewidth=0.7)
-        else:
+        elif body.vertices:
             axis.add_patch(patches.Polygon([_place(corner, pose) for corner in body.vertices], **look))
         if body.role and body.slot >= scenes.WALL_SLOTS:
             axis.text(*pose[:2], LETTERS[body.role], color="white", ha="center", va="center", fontsize=6, weight="bold")

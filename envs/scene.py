@@ -25,7 +25,7 @@ class Body:
     slot: int  # 0-11 polygon, 12-15 circle
     position: Point  # metres, of the centroid
     rotation: float = 0.0  # radians
-    vertices: tuple[Point, Point, Point, Point] | None = None  # metres, local frame, clockwise; None for a circle
+    vertices: tuple[Point, ...] | None = None  # metres, local frame, clockwise; None for a circle
     radius: float = 0.0  # metres; circles only
     inverse_mass: float = 0.0  # 1/kg
     inverse_inertia: float = 0.0  # 1/(kg m²)

@@ -3,6 +3,7 @@
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import envs
@@ -40,7 +41,7 @@ class _Controller:
         self.plan = jax.jit(self.strategy.plan)
         self.horizon = max(config.delay, 1)
         self.memory = self.strategy.init(self.policy, 1)
-        self.chunk = None
+        self.chunk = jnp.zeros((1, self.policy.config.horizon, env.action_size))
 
     def __call__(self, time: int, obs: jax.Array) -> jax.Array:
         if self.policy is None:

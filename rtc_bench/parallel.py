@@ -21,7 +21,7 @@ def setup() -> None:
     with contextlib.suppress(RuntimeError):  # JAX is already running, with the devices its caller chose
         jax.config.update("jax_num_cpu_devices", int(count))
     folder = os.environ.get("RTC_BENCH_CACHE")
-    if folder == "off" or jax.config.jax_compilation_cache_dir:
+    if folder == "off" or getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     cache = pathlib.Path(folder) if folder else base / "rtc_bench"

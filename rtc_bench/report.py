@@ -138,7 +138,7 @@ def show(rows: Sequence[results.Row]) -> None:
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="solve rate [95 % interval]", title_style="bold")
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
-    best = {}
+    best: dict[tuple[str, int], str] = {}
     for line in body:
         for number, text in enumerate(line[2:]):
             if text:

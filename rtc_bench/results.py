@@ -73,7 +73,7 @@ def _text(rows: Iterable[Row]) -> str:
 def read(path: pathlib.Path | str) -> list[Row]:
     """The rows of a results.csv. Raises ConfigError for another kind of file."""
     path = pathlib.Path(path)
-    kinds = {field.name: field.type for field in dataclasses.fields(Row)}
+    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Row)}
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:

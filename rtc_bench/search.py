@@ -37,7 +37,8 @@ class _Archive:
         self.leaves = [np.zeros((*leaf.shape[:-1], capacity), leaf.dtype) for leaf in leaves]
         self.time, self.visits = np.zeros(capacity, int), np.zeros(capacity)
         self.distance, self.parent = np.full(capacity, distance), np.full(capacity, -1)
-        self.size, self.capacity, self.index = 1, capacity, {}
+        self.size, self.capacity = 1, capacity
+        self.index: dict[bytes, int] = {}
         for column, leaf in zip(self.leaves, leaves, strict=True):
             column[..., 0] = np.asarray(leaf)[..., 0]
 
@@ -141,10 +142,10 @@ def find(
     if not found:
         raise SearchFailed(f"no success on {env.name} in {spent} rounds; raise search.rounds or search.population")
     used = sorted({slot for end in found for slot in archive.way_to(end)} - {0})
-    seen = np.concatenate(seen)
+    visited = np.concatenate(seen)
     return Demonstrations(
         states=archive.take(np.array([0, *used])),
-        obs_mean=seen.mean(0).astype(np.float32),
-        obs_std=np.maximum(seen.std(0), 0.05).astype(np.float32),
+        obs_mean=visited.mean(0).astype(np.float32),
+        obs_std=np.maximum(visited.std(0), 0.05).astype(np.float32),
         simulated=spent * config.population * config.hold,
     )

@@ -132,7 +132,7 @@ def _two_lowest(values: list[Array]) -> tuple[list[Array], list[Array]]:
 
     def rank(i: int) -> Array:
         before = [(values[j] <= values[i]) if j < i else (values[j] < values[i]) for j in range(4) if j != i]
-        return sum(flag.astype(jnp.int32) for flag in before)
+        return jnp.stack(before).sum(0)
 
     ranks = [rank(i) for i in range(4)]
     return [r == 0 for r in ranks], [r == 1 for r in ranks]
@@ -198,7 +198,7 @@ def circle_polygon(constants: const.Constants, where: Pose) -> Manifold:
     length = np.sqrt((edge**2).sum(1, keepdims=True, dtype=np.float32))
     unit = edge / np.where(length == 0, 1, length)
     inside = jnp.ones(x.shape, bool)
-    best = close_x = close_y = None
+    best, close_x, close_y = jnp.full(x.shape, jnp.inf), x, y
     for i in range(4):
         signed = (local[i, 0] - x) * (following[i, 1] - y) - (local[i, 1] - y) * (following[i, 0] - x)
         inside &= signed < 0
@@ -206,13 +206,10 @@ def circle_polygon(constants: const.Constants, where: Pose) -> Manifold:
         travel = jnp.clip(travel, 0.0, length[i, 0])
         at_x, at_y = local[i, 0] + travel * unit[i, 0], local[i, 1] + travel * unit[i, 1]
         distance = jnp.sqrt((at_x - x) ** 2 + (at_y - y) ** 2)
-        if best is None:
-            best, close_x, close_y = distance, at_x, at_y
-        else:
-            nearer = distance < best
-            best, close_x, close_y = (
-                jnp.where(nearer, new, old) for new, old in ((distance, best), (at_x, close_x), (at_y, close_y))
-            )
+        nearer = distance < best
+        best, close_x, close_y = (
+            jnp.where(nearer, new, old) for new, old in ((distance, best), (at_x, close_x), (at_y, close_y))
+        )
     away_x, away_y = x - close_x, y - close_y
     distance = jnp.sqrt(away_x**2 + away_y**2)
     radius = bodies.radius[pairs.a][:, None]

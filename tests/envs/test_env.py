@@ -103,18 +103,21 @@ def test_wrong_options_are_named(options):
         envs.make("catapult", **options)
 
 
-def test_the_stock_engine_holds_the_same_contract():
+def test_the_stock_engine_holds_the_same_contract(stock_step):
     stock = envs.make("catcher_v3", engine="kinetix", interface="kinetix", noise_std=0.0)
+    stock.engine.step = stock_step
     fast = envs.make("catcher_v3", interface="kinetix", noise_std=0.0)
-    action = jnp.array([[1.0, 0.2, -0.3, 0.1, 0.7, 0.0], [-1.0, 0.0, 0.5, 0.0, 0.0, 1.0]])
-    (stock_obs, state), (fast_obs, fast_state) = (env.reset(jax.random.key(0), 2) for env in (stock, fast))
-    np.testing.assert_allclose(stock_obs, fast_obs, atol=1e-6)
-    steps = jax.jit(stock.step), jax.jit(fast.step)
+    action = jnp.tile(jnp.array([[1.0, 0.2, -0.3, 0.1, 0.7, 0.0], [-1.0, 0.0, 0.5, 0.0, 0.0, 1.0]]), (16, 1))
+    (obs, state), (fast_obs, fast_state) = (env.reset(jax.random.key(0), 32) for env in (stock, fast))
+    np.testing.assert_allclose(obs, fast_obs, atol=1e-6)
+    fast_step = jax.jit(fast.step)
     for _ in range(3):
-        obs, state, *_ = steps[0](jax.random.key(0), state, action)
-        fast_obs, fast_state, *_ = steps[1](jax.random.key(0), fast_state, action)
+        obs, state, reward, terminated, truncated, info = stock.step(jax.random.key(0), state, action)
+        fast_obs, fast_state, *_ = fast_step(jax.random.key(0), fast_state, action)
     np.testing.assert_allclose(obs, fast_obs, atol=1e-4)
     np.testing.assert_allclose(stock.distance(state), fast.distance(fast_state), atol=1e-5)
+    assert reward.shape == terminated.shape == truncated.shape == info["solved"].shape == (32,)
+    assert state.time.tolist() == [3] * 32
     # The symbolic observation is kinetix-env's own.
     for episode in range(2):
         single = jax.tree.map(lambda leaf, episode=episode: leaf[..., episode], state.sim)

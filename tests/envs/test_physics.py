@@ -20,12 +20,6 @@ from envs.physics import engine as fast_engine
 BATCH, STEPS, HOLD = 32, 40, 5
 
 
-@pytest.fixture(scope="module")
-def stock_step():
-    engine = kinetix_engine.KinetixEngine(tasks.scene("catapult"))
-    return jax.jit(engine.step)
-
-
 def actions(step: int) -> tuple[jnp.ndarray, jnp.ndarray]:
     rng = np.random.default_rng(step // HOLD)
     motors, thrusters = rng.uniform(-1.2, 1.2, (4, BATCH)), rng.uniform(-0.2, 1.2, (2, BATCH))

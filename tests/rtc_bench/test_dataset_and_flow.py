@@ -34,7 +34,12 @@ def data(on_track, tmp_path, lenient):
         head = {"kind": "expert", "solve_rate": 1.0, "seed": seed, "config": dataclasses.asdict(settings)}
         checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
     config = configs.DataConfig(
-        task="catapult", steps=400, experts=str(tmp_path / "experts"), batch=16, out=str(tmp_path / "data"), noise_std=0.0
+        task="catapult",
+        steps=400,
+        experts=str(tmp_path / "experts"),
+        batch=16,
+        out=str(tmp_path / "data"),
+        noise_std=0.0,
     )
     return config, dataset.generate(config)
 
@@ -87,7 +92,9 @@ def test_a_changed_file_is_refused(data):
 
 
 def test_missing_data_is_told_with_its_remedy(tmp_path):
-    with pytest.raises(configs.ConfigError, match=r"no finished data set; make it with .*generate_data.py task=catapult"):
+    with pytest.raises(
+        configs.ConfigError, match=r"no finished data set; make it with .*generate_data.py task=catapult"
+    ):
         dataset.load(tmp_path, "catapult")
 
 
