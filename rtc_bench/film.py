@@ -38,6 +38,7 @@ class _Controller:
         sizes = {"obs_size": env.obs_size, "action_size": env.action_size}
         self.policy, _ = checkpoint.load_flow(path, task=env.name, interface=env.interface, **sizes)
         self.strategy = strategies.get(config.strategy)
+        self.strategy.check(self.policy)
         self.plan = jax.jit(self.strategy.plan)
         self.horizon = max(config.delay, 1)
         self.memory = self.strategy.init(self.policy, 1)

@@ -123,6 +123,9 @@ def run(settings: configs.SweepConfig) -> pathlib.Path:
     parallel.setup()
     built = _built(settings)
     entries = {task: _entry(settings, task, path) for task, path in files.items()}
+    for entry in entries.values():
+        for strategy in built.values():
+            strategy.check(entry.policy)
     cells = [
         (task, name, d, s)
         for task, entry in entries.items()

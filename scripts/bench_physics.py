@@ -47,7 +47,8 @@ def rate(task: str, engine: str, steps: int, shared: dict) -> float:
 def main() -> None:
     """Measure and write the table."""
     parallel.setup()
-    lines, shared = ["task,batch,stock,fast,ratio"], {}
+    lines: list[str] = ["task,batch,stock,fast,ratio"]
+    shared: dict = {}
     for task in sys.argv[1:] or envs.TASKS:
         fast, stock = rate(task, "fast", FAST_STEPS, shared), rate(task, "kinetix", STOCK_STEPS, shared)
         lines.append(f"{task},{BATCH},{stock:.0f},{fast:.0f},{fast / stock:.1f}")

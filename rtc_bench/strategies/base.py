@@ -40,6 +40,9 @@ class Strategy:
     def __post_init__(self):
         configs.at_least(self, flow_steps=1)
 
+    def check(self, policy: flow.FlowPolicy) -> None:
+        """Called before anything runs: raise ConfigError if the policy lacks what the strategy needs."""
+
     def init(self, policy: flow.FlowPolicy, batch: int) -> Memory:
         """Memory at an episode's start."""
         del policy, batch

@@ -55,11 +55,11 @@ def select(
 
 @dataclasses.dataclass(frozen=True)
 class Bid(base.Strategy):
-    """Backward coherence with the old chunk, and, if the policy holds an early checkpoint, forward contrast to it."""
+    """Backward coherence with the old chunk, and forward contrast to the policy's early checkpoint."""
 
     samples: int = 32  # N
     keep: int = 3  # K
-    use_weak: bool = True  # contrast with the policy's early checkpoint, where it has one
+    use_weak: bool = True  # contrast with the policy's early checkpoint
     dimensions: tuple[int, ...] | None = None  # of the action, that distances count; null: all. Leave out idle ones
 
     def __post_init__(self):
@@ -67,6 +67,14 @@ class Bid(base.Strategy):
         configs.at_least(self, samples=1, keep=1)
         if self.keep > self.samples:
             raise configs.ConfigError(f"keep={self.keep} of samples={self.samples}; it must be from 1 to samples")
+
+    def check(self, policy):
+        """The contrast needs an early checkpoint."""
+        if self.use_weak and policy.weak is None:
+            raise configs.ConfigError(
+                "bid contrasts with an early checkpoint, and this policy holds none; "
+                "use strategy=bid_no_weak, or a policy trained by scripts/train_flow.py"
+            )
 
     def plan(self, policy, request, memory):
         """Sample 0 starts from the noise every strategy gets, the others from noise of their own."""
@@ -78,7 +86,7 @@ class Bid(base.Strategy):
         noise = jnp.concatenate([request.noise[None], jax.vmap(more, out_axes=1)(request.key)])
         chunks = self._chunks(policy, request.obs, noise)
         weak_chunks = None
-        if self.use_weak and policy.weak is not None:
+        if self.use_weak:
             weak_chunks = self._chunks(policy.weak_policy(), request.obs, noise)
         weights = weighting.prefix_weights(request.delay, size - request.horizon, size, "exp")
         counted = self._counted(actions)

@@ -123,10 +123,11 @@ def test_soft_masking_is_hard_masking_where_nothing_is_between():
     assert np.abs(soft - hard).max() > 1e-3
 
 
-def test_without_an_early_checkpoint_bid_is_bid_no_weak():
-    request = requests(2, 3)
-    told = [planner(name)[1](policy(weak=False), request, ())[0] for name in ("bid", "bid_no_weak")]
-    np.testing.assert_array_equal(*told)
+def test_bid_says_that_it_needs_an_early_checkpoint():
+    strategies.get("bid").check(policy())
+    strategies.get("bid_no_weak").check(policy(weak=False))
+    with pytest.raises(config.ConfigError, match=r"holds none; use strategy=bid_no_weak"):
+        strategies.get("bid").check(policy(weak=False))
 
 
 # --- how strategies are found ---
