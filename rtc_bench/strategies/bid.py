@@ -67,14 +67,22 @@ class Bid(base.Strategy):
         configs.at_least(self, samples=1, keep=1)
         if self.keep > self.samples:
             raise configs.ConfigError(f"keep={self.keep} of samples={self.samples}; it must be from 1 to samples")
+        if self.dimensions == ():
+            raise configs.ConfigError("dimensions=[] counts nothing; name some of the action's, or null for all")
 
     def check(self, policy):
-        """The contrast needs an early checkpoint."""
+        """The contrast needs an early checkpoint; counted dimensions must exist."""
         if self.use_weak and policy.weak is None:
             raise configs.ConfigError(
                 "bid contrasts with an early checkpoint, and this policy holds none; "
                 "use strategy=bid_no_weak, or a policy trained by scripts/train_flow.py"
             )
+        actions = policy.config.action_size
+        for dimension in self.dimensions or ():
+            if dimension not in range(actions):
+                raise configs.ConfigError(
+                    f"dimensions={list(self.dimensions)} names {dimension}; this policy's are 0 to {actions - 1}"
+                )
 
     def plan(self, policy, request, memory):
         """Sample 0 starts from the noise every strategy gets, the others from noise of their own."""
@@ -100,11 +108,6 @@ class Bid(base.Strategy):
         return jax.lax.map(lambda group: self.sample(policy, obs, group), groups).reshape(noise.shape)
 
     def _counted(self, actions: int) -> Array:
-        """[A], 1 for the action dimensions that distances count. Raises ConfigError for one that the policy lacks."""
+        """[A], 1 for the action dimensions that distances count."""
         chosen = range(actions) if self.dimensions is None else self.dimensions
-        for dimension in chosen:
-            if dimension not in range(actions):
-                raise configs.ConfigError(
-                    f"dimensions={list(chosen)} names {dimension}; this policy's are 0 to {actions - 1}"
-                )
         return jnp.zeros(actions).at[jnp.array(chosen)].set(1.0)

@@ -158,7 +158,7 @@ def test_dimensions_that_drive_nothing_can_be_left_out():
     told, _ = jax.jit(strategy.plan)(toy.policy(action_size=2), request, ())
     np.testing.assert_array_equal(told, noise)
     with pytest.raises(ValueError, match=r"dimensions=\[2\] names 2; this policy's are 0 to 1"):
-        bid.Bid(dimensions=(2,)).plan(toy.policy(action_size=2), request, ())
+        bid.Bid(dimensions=(2,)).check(toy.policy(action_size=2))
 
 
 def test_every_sample_has_its_own_noise():

@@ -53,7 +53,7 @@ def policy(horizon=8, obs_size=2, action_size=1):
     """A tiny untrained flow policy. Its velocity is 0: the chunk is the noise."""
     config = flow.FlowConfig(obs_size, action_size, horizon, layers=1, channels=4, channel_hidden=4, token_hidden=4)
     params = jax.tree.map(jnp.zeros_like, flow.init(jax.random.key(0), config))
-    return flow.FlowPolicy(params, config, jnp.zeros(obs_size), jnp.ones(obs_size))
+    return flow.FlowPolicy(params, config, jnp.zeros(obs_size), jnp.ones(obs_size), weak=params)
 
 
 FIRST = 90_000  # the chunk that executes before any request
