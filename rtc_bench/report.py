@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from policies import checkpoint
 from rtc_bench import config as configs
@@ -44,13 +45,39 @@ def mean_curve(rows: Sequence[results.Row], strategy: str) -> list[tuple[int, fl
     return points
 
 
+def _task_curve(rows: Sequence[results.Row], task: str, strategy: str) -> list[tuple[int, float, float, float]]:
+    """(delay, solve rate, low, high)."""
+    return sorted(
+        (row.delay, row.solve_rate, row.ci_low, row.ci_high)
+        for row in rows
+        if row.task == task and row.strategy == strategy
+    )
+
+
+def _panel(axis: Any, title: str, lines: dict[str, list[tuple[int, float, float, float]]]) -> None:
+    """One strategy's points after the other: rate over delay, in a band from low to high."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    for place, (name, points) in enumerate(lines.items()):
+        if not points:
+            continue
+        colour, marker, dash = STYLES[place % len(STYLES)]
+        delay, rate, low, high = zip(*points, strict=True)
+        axis.fill_between(delay, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.plot(delay, rate, color=colour, marker=marker, linestyle=dash, markersize=4.5, label=name)
+    axis.set_title(title, fontsize=10)
+    axis.set_ylim(-0.02, 1.02)
+    axis.grid(alpha=0.25)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
 def curves(rows: Sequence[results.Row], path: pathlib.Path) -> None:
     """Save the solve rate over inference delay: the mean over tasks, and one panel per task."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     rows = default_rows(rows)
     tasks, names = _unique(rows, "task"), _unique(rows, "strategy")
@@ -61,31 +88,23 @@ def curves(rows: Sequence[results.Row], path: pathlib.Path) -> None:
         lines, columns, figsize=(3.4 * columns, 2.9 * lines + 0.7), sharex=True, sharey=True, squeeze=False
     )
     for axis, panel in zip(axes.flat, panels, strict=False):
-        for place, name in enumerate(names):
-            if panel in tasks:
-                own = sorted((r for r in rows if r.task == panel and r.strategy == name), key=lambda r: r.delay)
-                points = [(r.delay, r.solve_rate, r.ci_low, r.ci_high) for r in own]
-            else:
-                points = mean_curve(rows, name)
-            if not points:
-                continue
-            colour, marker, dash = STYLES[place % len(STYLES)]
-            delay, rate, low, high = zip(*points, strict=True)
-            axis.fill_between(delay, low, high, color=colour, alpha=0.15, linewidth=0)
-            axis.plot(delay, rate, color=colour, marker=marker, linestyle=dash, markersize=4.5, label=name)
-        axis.set_title(panel, fontsize=10)
-        axis.set_ylim(-0.02, 1.02)
-        axis.grid(alpha=0.25)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        _panel(
+            axis,
+            panel,
+            {name: _task_curve(rows, panel, name) if panel in tasks else mean_curve(rows, name) for name in names},
+        )
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_visible(False)
-    for axis in axes[-1]:
+    for axis in list(axes.flat)[max(0, len(panels) - columns) : len(panels)]:  # the lowest of each column
         axis.set_xlabel("inference delay d (control steps)")
+        axis.tick_params(labelbottom=True)
     for axis in axes[:, 0]:
         axis.set_ylabel("solve rate")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=min(len(labels), 4), frameon=False)
+    drawn = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    labels = [name for name in names if name in drawn]
+    figure.legend(
+        [drawn[name] for name in labels], labels, loc="upper center", ncols=min(len(labels), 4), frameon=False
+    )
     episodes = max((row.episodes for row in rows), default=0)
     figure.text(
         0.995, 0.005, f"{episodes} episodes a point; bands: 95 % intervals", ha="right", fontsize=7, color="0.35"

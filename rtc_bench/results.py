@@ -101,8 +101,7 @@ class Run:
                 self.rows = {row.cell: row for row in read(self.table)}
         else:
             checkpoint.write_whole(self.folder / "config.yaml", _yaml(told["settings"]).encode())
-            manifest = {**told, "versions": versions.collect()}
-            checkpoint.write_whole(self.manifest_file, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+            self._write_manifest({**told, "versions": [versions.collect()]})
 
     @property
     def table(self) -> pathlib.Path:
@@ -111,8 +110,11 @@ class Run:
 
     @property
     def manifest_file(self) -> pathlib.Path:
-        """manifest.json: settings, digests, versions, device."""
+        """manifest.json: settings, digests, and the versions and device of each session that ran cells."""
         return self.folder / "manifest.json"
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        checkpoint.write_whole(self.manifest_file, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
 
     def _compare(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):
@@ -125,9 +127,13 @@ class Run:
                     )
 
     def plan(self, cells: Iterable[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
-        """Fix the order of the table; returns the cells still to run."""
+        """Fix the order of the table; returns the cells still to run. Whatever code runs them goes into the manifest."""
         self.order = {cell: place for place, cell in enumerate(cells)}
-        return [cell for cell in self.order if cell not in self.rows]
+        todo = [cell for cell in self.order if cell not in self.rows]
+        manifest, now = json.loads(self.manifest_file.read_text()), versions.collect()
+        if todo and now not in manifest["versions"]:
+            self._write_manifest({**manifest, "versions": [*manifest["versions"], now]})
+        return todo
 
     def add(self, row: Row) -> None:
         """Add a finished cell; the table on disk is always whole, and in the planned order."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtc_bench import config as configs
-from rtc_bench import evaluator, results
+from rtc_bench import evaluator, results, versions
 
 COLUMNS = (
     "task,strategy,delay,horizon,episodes,solve_rate,ci_low,ci_high,mean_return,mean_length,"
@@ -91,9 +91,23 @@ def test_another_run_is_refused_with_the_difference(tmp_path, settings, identity
 def test_the_manifest_says_what_made_the_numbers(tmp_path):
     results.Run(tmp_path, {"seed": 0, "strategy": ("rtc",)}, {"policy a": "x"})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert {"commit", "python", "jax", "device"} <= manifest["versions"].keys()
+    assert {"commit", "python", "jax", "device"} <= manifest["versions"][0].keys()
     assert manifest["identity"] == {"policy a": "x"}
     assert (tmp_path / "config.yaml").read_text() == "seed: 0\nstrategy:\n- rtc\n"
+
+
+def test_every_code_that_ran_cells_is_named(tmp_path, monkeypatch):
+    def session(commit, cells):
+        monkeypatch.setattr(versions, "collect", lambda: {"commit": commit})
+        run = results.Run(tmp_path, {}, {})
+        for cell in run.plan(CELLS)[:cells]:
+            run.add(row(cell))
+        return [made["commit"] for made in json.loads(run.manifest_file.read_text())["versions"]]
+
+    assert session("a", 1) == ["a"]
+    assert session("a", 1) == ["a"]
+    assert session("b", 1) == ["a", "b"]
+    assert session("c", 0) == ["a", "b"]  # nothing was left to run
 
 
 def test_nothing_half_written_stays(tmp_path):
