@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test lint format sweep expert data policy zoo report render clean
+.PHONY: help setup benchmark test lint format sweep expert data flow policy zoo report render clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -47,6 +47,9 @@ expert: $(STAMP) ## stage 1, experts: make expert TASK=mjc_swimmer
 
 data: $(STAMP) ## stage 2, expert data: make data TASK=mjc_swimmer
 	$(PY) scripts/generate_data.py task=$(TASK) $(ARGS)
+
+flow: $(STAMP) ## stage 3, the flow policy: make flow TASK=mjc_swimmer
+	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
 
 policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_swimmer
 	$(PY) scripts/train_expert.py task=$(TASK)
