@@ -15,10 +15,13 @@ def log(
     """Log a finished sweep: for each task and strategy a curve over delay, and the whole table. Disabled: does nothing."""
     if wandb_config.mode == "disabled":
         return
+    own = folder.resolve() / "wandb"
+    own.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # so that all it writes is here, whatever the home folder is like
+        os.environ.setdefault(name, str(own))
     import wandb
 
-    (folder / "wandb").mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(
             project=wandb_config.project,

@@ -24,7 +24,7 @@ OURS = ("envs", "policies", "rtc_bench")  # errors defined here are a user's to 
 REMEDIES = {
     errno.ENOSPC: "free some space, or give out= on another disk, and run the same command again",
     errno.EDQUOT: "free some space, or give out= on another disk, and run the same command again",
-    errno.EACCES: "give out= where you may write",
+    errno.EACCES: "check who may read and write it, or give out= where you may write",
     errno.EPERM: "give out= where you may write",
     errno.EROFS: "give out= where you may write",
 }

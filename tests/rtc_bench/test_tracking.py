@@ -10,8 +10,9 @@ from rtc_bench import tracking
 
 
 def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").touch()  # nothing can be written below it
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"

@@ -39,7 +39,7 @@ def opened(monkeypatch):
     ("error", "status", "answer"),
     [
         (configs.ConfigError("delay=9 is wrong"), 2, "error: delay=9 is wrong"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied; give out= where"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied; check who may"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: No space left on device; free some space"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"), 2, "error: /x: No such file or directory"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
