@@ -18,7 +18,10 @@ def log(
     own = folder.resolve() / "wandb"
     own.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
-    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # so that all it writes is here, whatever the home folder is like
+    for name in (
+        "WANDB_DATA_DIR",
+        "WANDB_CACHE_DIR",
+    ):  # so that all it writes is here, whatever the home folder is like
         os.environ.setdefault(name, str(own))
     import wandb
 
