@@ -119,7 +119,7 @@ class ExpertConfig(Settings):
     """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
 
     task: str
-    seeds: int = 2  # experts, trained one after another
+    seeds: int = 2  # experts; one on each core or GPU at once
     seed: int = 0  # of the first
     steps: int = 4_000_000  # control steps an expert
     envs: int = 512  # environments in parallel

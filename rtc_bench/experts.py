@@ -36,11 +36,11 @@ class Expert(NamedTuple):
 
 
 class Worlds(NamedTuple):
-    """The environments, which run on; every leaf has a leading axis with one entry per device."""
+    """The environments, which run on from iteration to iteration."""
 
     state: envs.env.State
     memory: Memory
-    from_start: Array  # [D, B] bool, the episode began at the real start
+    from_start: Array  # [B] bool, the episode began at the real start
 
 
 class Runner(NamedTuple):
@@ -55,10 +55,10 @@ class Runner(NamedTuple):
 class Progress(NamedTuple):
     """Counts of one iteration, summed over its episodes' ends."""
 
-    ended: int
-    solved: int
-    start_ended: int  # those that began at the real start
-    start_solved: int
+    ended: Any
+    solved: Any
+    start_ended: Any  # those that began at the real start
+    start_solved: Any
 
 
 def first_memory(obs: Array, expert: Expert, *, history: int, action_size: int) -> Memory:
@@ -97,22 +97,20 @@ def mean_action(network: actor_critic.ActorCritic, expert: Expert, memory: Memor
 
 
 class Trainer:
-    """RPO on one task: the environment, the network, and jitted iterations spread over all devices."""
+    """RPO on one task: the environment, the network, and jitted iterations of several seeds at once, one on each device."""
 
     def __init__(self, config: configs.ExpertConfig, demonstrations: search.Demonstrations):
         self.config, self.demonstrations = config, demonstrations
         self.env = envs.make(config.task, noise_std=config.noise_std)
         self.network = network_of(config, self.env)
         self.motors = motors_of(self.env)
-        self.devices = jax.device_count()
-        self.local_envs = -(-config.envs // self.devices)
-        self.samples = self.local_envs * self.devices * config.rollout
+        self.together = min(config.seeds, jax.device_count())
+        self.samples = config.envs * config.rollout
         schedule = optax.linear_schedule(config.learning_rate, config.learning_rate * 0.1, self._updates(config.steps))
         adam = optax.adam(schedule, eps=1e-5)
         self.optimiser = optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
         self.scaling = Expert({}, jnp.asarray(demonstrations.obs_mean), jnp.asarray(demonstrations.obs_std))
-        self._roll_out = parallel.spread(self._rollout, shared=2)
-        self._learn = jax.jit(self._update)
+        self._spread = parallel.spread(self._iterate, shared=1, devices=self.together)
 
     def _updates(self, steps: int) -> int:
         return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches
@@ -122,34 +120,37 @@ class Trainer:
         init_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.history * self.env.obs_size + self.env.action_size
         params = self.network.init(init_key, jnp.zeros((1, width)))
-        obs, state = self.env.reset(init_key, self.local_envs)
+        obs, state = self.env.reset(init_key, self.config.envs)
         sizes = {"history": self.config.history, "action_size": self.env.action_size}
-        worlds = Worlds(state, first_memory(obs, self.scaling, **sizes), jnp.ones(self.local_envs, bool))
-        worlds = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (self.devices, *leaf.shape)), worlds)
+        worlds = Worlds(state, first_memory(obs, self.scaling, **sizes), jnp.ones(self.config.envs, bool))
         return Runner(params, self.optimiser.init(params), worlds, key)
 
-    def iterate(self, runner: Runner) -> tuple[Runner, Progress]:
-        """One iteration: roll out on every device, then learn from it on the first."""
-        key, roll_key, update_key = jax.random.split(runner.key, 3)
-        keys = jax.random.split(roll_key, self.devices)
-        worlds, data, ends = self._roll_out(self.demonstrations.states, runner.params, runner.worlds, keys)
-        params, optimiser = self._learn(runner.params, runner.optimiser, parallel.gather(data), update_key)
-        return Runner(params, optimiser, worlds, key), Progress(*(int(np.asarray(flag).sum()) for flag in ends))
+    def advance(self, runners: list[Runner], iterations: int) -> list[tuple[Runner, Progress]]:
+        """Iterations of up to ``together`` seeds at once; each seed's numbers do not depend on its company."""
+        company = (runners * self.together)[: self.together]  # an odd one runs beside a copy of itself
+        stacked, counts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *company), []
+        for _ in range(iterations):
+            stacked, ends = self._spread(self.demonstrations.states, stacked)
+            counts.append(np.array(ends))  # [4, S]
+        total = np.sum(counts, axis=0)
+        return [(runner, Progress(*total[:, i])) for i, runner in enumerate(parallel.apart(stacked)[: len(runners)])]
 
-    def _rollout(self, starts: envs.env.State, params: Params, worlds: Worlds, key: Array):
-        """[T, B] control steps of one device: the worlds after them, the samples [T * B], the episodes' ends."""
-        roll = functools.partial(self._control_step, starts, params)
-        worlds, (steps, ends) = jax.lax.scan(roll, worlds, jax.random.split(key, self.config.rollout))
-        last_value = self.network.apply(params, features(worlds.memory))[2]
+    def _iterate(self, starts: envs.env.State, runner: Runner) -> tuple[Runner, Progress]:
+        """Roll out [T, B] control steps, then learn from them."""
+        key, roll_key, update_key = jax.random.split(runner.key, 3)
+        roll = functools.partial(self._control_step, starts, runner.params)
+        worlds, (steps, ends) = jax.lax.scan(roll, runner.worlds, jax.random.split(roll_key, self.config.rollout))
+        last_value = self.network.apply(runner.params, features(worlds.memory))[2]
         advantage = ppo.gae(
             steps.reward, steps.value, steps.done, last_value, gamma=self.config.gamma, decay=self.config.gae_decay
         )
         data = (steps, advantage, advantage + steps.value)
-        return worlds, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), data), ends
+        data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), data)
+        params, optimiser = self._update(runner.params, runner.optimiser, data, update_key)
+        return Runner(params, optimiser, worlds, key), Progress(*(flag.sum() for flag in ends))
 
     def _update(self, params: Params, optimiser: Any, data, key: Array) -> tuple[Params, Any]:
-        """Several epochs of minibatches over the samples of all devices."""
-        data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), data)
+        """Several epochs of minibatches over the samples."""
 
         def epoch(carry, key):
             order_key, loss_key = jax.random.split(key)
@@ -283,59 +284,86 @@ def demonstrate(config: configs.ExpertConfig) -> search.Demonstrations:
     return found
 
 
+class _Training:
+    """One seed's training: how far it is, and its files."""
+
+    def __init__(self, config: configs.ExpertConfig, trainer: Trainer, seed: int):
+        folder = pathlib.Path(config.out) / config.task
+        self.final, self.resume, self.log = (folder / f"seed{seed}{end}" for end in (".safetensors", ".resume", ".csv"))
+        self.seed, self.trainer = seed, trainer
+        self.settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
+        self.runner, self.done, self.lines = trainer.start(seed), 0, ["steps,start_solve_rate,solve_rate"]
+        if self.resume.exists():
+            arrays, head = checkpoint.load(self.resume, kind="expert-resume")
+            if head["config"] == self.settings:
+                self.runner, self.done, self.lines = (
+                    restored(self.runner, arrays["runner"]),
+                    head["iterations"],
+                    head["log"],
+                )
+
+    @property
+    def finished(self) -> bool:
+        """An expert of these settings is there."""
+        return self.final.exists() and checkpoint.header(self.final)["config"] == self.settings
+
+    def record(self, runner: Runner, counts: Progress, iterations: int) -> float:
+        """Save after some more iterations; the share of episodes from the start that were solved in them."""
+        self.runner, self.done = runner, self.done + iterations
+        rates = [
+            counts.start_solved / max(1, counts.start_ended),
+            counts.solved / max(1, counts.ended),
+        ]
+        self.lines.append(f"{self.done * self.trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
+        checkpoint.write_whole(self.log, ("\n".join(self.lines) + "\n").encode())
+        head = {"kind": "expert-resume", "config": self.settings, "iterations": self.done, "log": self.lines}
+        checkpoint.save(self.resume, {"runner": saved(self.runner)}, head)
+        return rates[0]
+
+    def finish(self, evaluation: Evaluation, episodes: int) -> None:
+        """Evaluate and write the expert."""
+        expert = self.trainer.expert(self.runner)
+        solved = evaluation(expert, seed=10_000 + self.seed, episodes=episodes)
+        head = {
+            "kind": "expert",
+            "task": self.settings["task"],
+            "interface": "compact",
+            "solve_rate": float(solved.mean()),
+            "episodes": len(solved),
+            "steps": self.done * self.trainer.samples,
+            "search_steps": self.trainer.demonstrations.simulated,
+            "seed": self.seed,
+            "config": self.settings,
+            "versions": versions.collect(),
+        }
+        checkpoint.save(self.final, expert._asdict(), head)
+        self.resume.unlink(missing_ok=True)
+
+
 def train(config: configs.ExpertConfig) -> list[pathlib.Path]:
-    """Train ``config.seeds`` experts of one task, one after another; finished ones are kept. Returns their files."""
+    """Train ``config.seeds`` experts of one task, as many at once as there are devices; finished ones are kept.
+
+    Returns their files.
+    """
     parallel.setup()
     envs.tasks.check(config.task)
-    found = demonstrate(config)
-    trainer = Trainer(config, found)
-    return [_train_seed(config, trainer, seed) for seed in range(config.seed, config.seed + config.seeds)]
-
-
-def _train_seed(config: configs.ExpertConfig, trainer: Trainer, seed: int) -> pathlib.Path:
-    folder = pathlib.Path(config.out) / config.task
-    final, resume, log = (folder / f"seed{seed}{suffix}" for suffix in (".safetensors", ".resume", ".csv"))
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
-    if final.exists() and checkpoint.header(final)["config"] == settings:
-        return final
-    runner, done, lines = trainer.start(seed), 0, ["steps,start_solve_rate,solve_rate"]
-    if resume.exists():
-        arrays, head = checkpoint.load(resume, kind="expert-resume")
-        if head["config"] == settings:
-            runner, done, lines = restored(runner, arrays["runner"]), head["iterations"], head["log"]
+    trainer = Trainer(config, demonstrate(config))
+    everyone = [_Training(config, trainer, seed) for seed in range(config.seed, config.seed + config.seeds)]
+    pending = [training for training in everyone if not training.finished]
     total = -(-config.steps // trainer.samples)
-    with progress.bar(f"{config.task}: expert {seed}", total) as advance:
-        while done < total:
-            counts = []
-            for _ in range(min(config.save_every, total - done)):
-                runner, progressed = trainer.iterate(runner)
-                counts.append(progressed)
-            done += len(counts)
-            counted = Progress(*(sum(column) for column in zip(*counts, strict=True)))
-            rates = [counted.start_solved / max(1, counted.start_ended), counted.solved / max(1, counted.ended)]
-            lines.append(f"{done * trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
-            checkpoint.write_whole(log, ("\n".join(lines) + "\n").encode())
-            head = {"kind": "expert-resume", "config": settings, "iterations": done, "log": lines}
-            checkpoint.save(resume, {"runner": saved(runner)}, head)
-            advance(done, total, f"solved from start {rates[0]:.2f}, overall {rates[1]:.2f}")
-    expert = trainer.expert(runner)
+    with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:
+        while behind := [training for training in pending if training.done < total]:
+            least = min(training.done for training in behind)
+            group = [training for training in behind if training.done == least][: trainer.together]
+            iterations = min(config.save_every, total - least)
+            advanced = trainer.advance([training.runner for training in group], iterations)
+            rates = [training.record(*new, iterations) for training, new in zip(group, advanced, strict=True)]
+            note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
+            advance(sum(training.done for training in pending), total * len(pending), f"solved from start, {note}")
     evaluation = Evaluation(trainer.env, trainer.network, history=config.history)
-    solved = evaluation(expert, seed=10_000 + seed, episodes=config.eval_episodes)
-    head = {
-        "kind": "expert",
-        "task": config.task,
-        "interface": "compact",
-        "solve_rate": float(solved.mean()),
-        "episodes": len(solved),
-        "steps": done * trainer.samples,
-        "search_steps": trainer.demonstrations.simulated,
-        "seed": seed,
-        "config": settings,
-        "versions": versions.collect(),
-    }
-    checkpoint.save(final, expert._asdict(), head)
-    resume.unlink(missing_ok=True)
-    return final
+    for training in pending:
+        training.finish(evaluation, config.eval_episodes)
+    return [training.final for training in everyone]
 
 
 def load(folder: pathlib.Path | str, task: str, *, min_solve_rate: float) -> tuple[list[Expert], list[dict[str, Any]]]:

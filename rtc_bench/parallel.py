@@ -33,14 +33,14 @@ def setup() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
-def spread(function: Callable, *, shared: int = 0) -> Callable:
-    """Run ``function`` on every device at once, jitted.
+def spread(function: Callable, *, shared: int = 0, devices: int | None = None) -> Callable:
+    """Run ``function`` on every device at once (or on the first ``devices`` of them), jitted.
 
     The first ``shared`` arguments go to every device as they are; every leaf of the others, and of the result, has a
     leading axis with one entry per device, which ``function`` does not see. The devices do not talk to each other: on a
     CPU, XLA's collectives wait in the threads that the waited-for device needs, and can stall for ever.
     """
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("device",))
     split, whole = jax.sharding.PartitionSpec("device"), jax.sharding.PartitionSpec()
 
     def on_device(*arguments):
@@ -60,6 +60,12 @@ def spread(function: Callable, *, shared: int = 0) -> Callable:
     return call
 
 
-def gather(tree: Any) -> Any:
-    """Bring a pytree to the first device."""
-    return jax.device_put(tree, jax.devices()[0])
+def apart(tree: Any) -> list[Any]:
+    """What ``spread`` returned as one pytree per device, without their leading axis, all on the first device.
+
+    Indexing the arrays instead would make the devices talk to each other.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    shards = [sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0) for leaf in leaves]
+    own = [[jax.device_put(shard.data[0], jax.devices()[0]) for shard in row] for row in zip(*shards, strict=True)]
+    return [jax.tree.unflatten(structure, row) for row in own]

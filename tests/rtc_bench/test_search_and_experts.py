@@ -64,22 +64,43 @@ def test_training_solves_the_track(on_track, tmp_path, lenient):
 def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, monkeypatch, lenient):
     (whole,) = experts.train(config(out=str(tmp_path / "whole")))
     calls = []
-    iterate = experts.Trainer.iterate
+    advance = experts.Trainer.advance
 
-    def dies(self, runner):
-        calls.append(1)
-        if len(calls) == 6:
+    def dies(self, runners, iterations):
+        calls.append(iterations)
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        return iterate(self, runner)
+        return advance(self, runners, iterations)
 
-    monkeypatch.setattr(experts.Trainer, "iterate", dies)
+    monkeypatch.setattr(experts.Trainer, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         experts.train(config(out=str(tmp_path / "cut")))
     (cut,) = experts.train(config(out=str(tmp_path / "cut")))
-    assert len(calls) == 6 + 4  # 4 of 8 iterations were saved, the rest ran again
+    assert calls == [2] * (3 + 2)  # 4 of 8 iterations were saved, the rest ran again
     ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (whole, cut))
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatch, lenient):
+    alone = [experts.train(config(out=str(tmp_path / "alone"), seed=seed))[0] for seed in (0, 1, 2)]
+    advance, company = experts.Trainer.advance, []
+
+    def seen(self, runners, iterations):
+        company.append(len(runners))
+        if len(company) == 3:
+            raise KeyboardInterrupt
+        return advance(self, runners, iterations)
+
+    monkeypatch.setattr(experts.Trainer, "advance", seen)
+    with pytest.raises(KeyboardInterrupt):
+        experts.train(config(out=str(tmp_path / "beside"), seeds=3))
+    beside = experts.train(config(out=str(tmp_path / "beside"), seeds=3))
+    assert company[0] == min(3, jax.device_count())
+    for one, other in zip(alone, beside, strict=True):
+        ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (one, other))
+        for name, value in ours.items():
+            np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6, err_msg=f"{one} {name}")
 
 
 def test_weak_experts_are_left_out(tmp_path):
@@ -104,12 +125,12 @@ def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
     runner = trainer.start(0)
     done = []
     for _ in range(6):
-        runner, progress = trainer.iterate(runner)
+        ((runner, progress),) = trainer.advance([runner], 1)
         done.append(progress)
     assert sum(p.ended for p in done) > sum(p.start_ended for p in done) > 0
     assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
     only = experts.Trainer(config(along_way=0.0), found)
     runner = only.start(0)
-    runner, progress = only.iterate(runner)
+    ((runner, progress),) = only.advance([runner], 1)
     assert progress.ended == progress.start_ended
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), runner.params))
