@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import difflib
+import json
+import pathlib
 import re
 import types
 import typing
@@ -24,6 +26,16 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     """A parenthesis that asks whether the nearest valid word was meant, or nothing."""
     close = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def manifest(path: pathlib.Path, *keys: str) -> dict[str, Any]:
+    """A manifest.json that holds ``keys``. Raises ConfigError for one that is damaged or of another kind."""
+    try:
+        told = json.loads(path.read_text())
+        return {**told, **{key: told[key] for key in keys}}
+    except (ValueError, TypeError, KeyError):
+        message = f"{path}: damaged, or the manifest of something else; delete {path.parent}, or give another folder"
+        raise ConfigError(message) from None
 
 
 class Settings:

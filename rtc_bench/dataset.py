@@ -120,7 +120,7 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
         },
         "experts": [_digest(member) for member in members],
     }
-    if manifest.exists() and json.loads(manifest.read_text())["made_by"] == made_by:
+    if manifest.exists() and configs.manifest(manifest, "made_by")["made_by"] == made_by:
         return manifest
     env = envs.make(task, noise_std=config.noise_std)
     recorder = Recorder(env, members, configs.ExpertConfig.from_mapping(headers[0]["config"]))
@@ -171,7 +171,7 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[Episodes, dict[str, Any
     if not manifest.exists():
         remedy = f"make it with `python scripts/generate_data.py task={task}`"
         raise configs.ConfigError(f"{folder}: no manifest.json, so no finished data set; {remedy}")
-    told = json.loads(manifest.read_text())
+    told = configs.manifest(manifest, "parts", "solve_rate", "steps", "episodes")
     tables = []
     for part in told["parts"]:
         path = folder / part["file"]

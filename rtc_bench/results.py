@@ -96,7 +96,7 @@ class Run:
         self.rows: dict[tuple, Row] = {}
         told = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
-            self._compare(json.loads(self.manifest_file.read_text()), told)
+            self._compare(configs.manifest(self.manifest_file, *told, "versions"), told)
             if self.table.exists():
                 self.rows = {row.cell: row for row in read(self.table)}
         else:
@@ -130,7 +130,7 @@ class Run:
         """Fix the order of the table; returns the cells still to run. Whatever code runs them goes into the manifest."""
         self.order = {cell: place for place, cell in enumerate(cells)}
         todo = [cell for cell in self.order if cell not in self.rows]
-        manifest, now = json.loads(self.manifest_file.read_text()), versions.collect()
+        manifest, now = configs.manifest(self.manifest_file), versions.collect()
         if todo and now not in manifest["versions"]:
             self._write_manifest({**manifest, "versions": [*manifest["versions"], now]})
         return todo

@@ -110,6 +110,13 @@ def test_every_code_that_ran_cells_is_named(tmp_path, monkeypatch):
     assert session("c", 0) == ["a", "b"]  # nothing was left to run
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}}'])
+def test_a_manifest_of_something_else_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(configs.ConfigError, match=r"manifest\.json: damaged, or .*another folder"):
+        results.Run(tmp_path, {}, {})
+
+
 def test_nothing_half_written_stays(tmp_path):
     run = results.Run(tmp_path, {}, {})
     run.plan(CELLS)
