@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -69,6 +70,28 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
             node = node.setdefault(parent, {})
         node[leaf] = value
     return tree
+
+
+def packed(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of any pytree, numbered, so that they can be saved; typed keys as their data."""
+    leaves = jax.tree.leaves(tree)
+    raw = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+    return {f"{i:04d}": np.asarray(leaf) for i, leaf in enumerate(raw)}
+
+
+def unpacked(like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The inverse of ``packed``, given a pytree of the same structure."""
+    leaves, tree = jax.tree.flatten(like)
+    values = [arrays[f"{i:04d}"] for i in range(len(leaves))]
+    values = [
+        jax.random.wrap_key_data(value) if _is_key(leaf) else jnp.asarray(value)
+        for value, leaf in zip(values, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, values)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def save(path: Path, arrays: Mapping[str, Any], header: Mapping[str, Any]) -> None:

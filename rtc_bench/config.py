@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import difflib
-import json
-import pathlib
 import re
 import types
 import typing
@@ -26,16 +24,6 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     """A parenthesis that asks whether the nearest valid word was meant, or nothing."""
     close = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def manifest(path: pathlib.Path, *keys: str) -> dict[str, Any]:
-    """A manifest.json that holds ``keys``. Raises ConfigError for one that is damaged or of another kind."""
-    try:
-        told = json.loads(path.read_text())
-        return {**told, **{key: told[key] for key in keys}}
-    except (ValueError, TypeError, KeyError):
-        message = f"{path}: damaged, or the manifest of something else; delete {path.parent}, or give another folder"
-        raise ConfigError(message) from None
 
 
 class Settings:
@@ -226,6 +214,10 @@ class WandbConfig(Settings):
         one_of(self, mode=WANDB_MODES)
 
 
+def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(Settings):
     """A sweep of delay and execution horizon over tasks and strategies."""
@@ -266,7 +258,12 @@ class SweepConfig(Settings):
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies, always as a tuple."""
-        return (self.strategy,) if isinstance(self.strategy, str) else tuple(self.strategy)
+        return _tuple(self.strategy)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, always as a tuple."""
+        return _tuple(self.task)
 
 
 @dataclasses.dataclass(frozen=True)

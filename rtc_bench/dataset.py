@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import envs
 import envs.env
 from policies import checkpoint
 from rtc_bench import config as configs
-from rtc_bench import experts, parallel, progress, versions
+from rtc_bench import experts, manifests, parallel, progress, versions
 
 
 class Episodes(NamedTuple):
@@ -100,10 +99,6 @@ def _table(data: Episodes, *, first_episode: int, first_index: int, task: int, d
     )
 
 
-def _sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def generate(config: configs.DataConfig) -> pathlib.Path:
     """Record at least ``config.steps`` control steps; what is there already is kept. Returns the manifest's path.
 
@@ -120,7 +115,7 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
         },
         "experts": [_digest(member) for member in members],
     }
-    if manifest.exists() and configs.manifest(manifest, "made_by")["made_by"] == made_by:
+    if manifest.exists() and manifests.read(manifest, "made_by")["made_by"] == made_by:
         return manifest
     env = envs.make(task, noise_std=config.noise_std)
     recorder = Recorder(env, members, configs.ExpertConfig.from_mapping(headers[0]["config"]))
@@ -137,7 +132,7 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
             sink = pa.BufferOutputStream()
             parquet.write_table(table, sink, compression="zstd")
             checkpoint.write_whole(path, sink.getvalue().to_pybytes())
-            parts.append({"file": path.name, "sha256": _sha256(path), "steps": len(data.episode)})
+            parts.append({"file": path.name, "sha256": manifests.sha256(path), "steps": len(data.episode)})
             parts[-1]["episodes_per_expert"] = np.bincount(played, minlength=len(members)).tolist()
             steps, episodes = steps + len(data.episode), episodes + config.batch
             solved += int(data.success.sum())
@@ -153,7 +148,7 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
         "parts": parts,
         "versions": versions.collect(),
     }
-    checkpoint.write_whole(manifest, (json.dumps(told, indent=2, sort_keys=True) + "\n").encode())
+    manifests.write(manifest, told)
     return manifest
 
 
@@ -171,11 +166,11 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[Episodes, dict[str, Any
     if not manifest.exists():
         remedy = f"make it with `python scripts/generate_data.py task={task}`"
         raise configs.ConfigError(f"{folder}: no manifest.json, so no finished data set; {remedy}")
-    told = configs.manifest(manifest, "parts", "solve_rate", "steps", "episodes")
+    told = manifests.read(manifest, "parts", "solve_rate", "steps", "episodes")
     tables = []
     for part in told["parts"]:
         path = folder / part["file"]
-        if not path.is_file() or _sha256(path) != part["sha256"]:
+        if not path.is_file() or manifests.sha256(path) != part["sha256"]:
             raise configs.ConfigError(
                 f"{path}: missing or changed since it was written; delete {folder} and make it again"
             )

@@ -247,24 +247,6 @@ class Evaluation:
         return jax.lax.while_loop(lambda c: ~c[3].all(), step, (state, memory, undecided, undecided))[2]
 
 
-def saved(tree: Any) -> dict[str, np.ndarray]:
-    """A pytree's leaves, numbered, for a checkpoint; typed keys as their data."""
-    leaves = jax.tree.leaves(tree)
-    raw = [jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in leaves]
-    return {f"{i:04d}": np.asarray(leaf) for i, leaf in enumerate(raw)}
-
-
-def restored(like: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of ``saved``, given a pytree of the same structure."""
-    leaves, tree = jax.tree.flatten(like)
-    values = [arrays[f"{i:04d}"] for i in range(len(leaves))]
-    values = [
-        jax.random.wrap_key_data(value) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(value)
-        for value, leaf in zip(values, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(tree, values)
-
-
 _FREE = ("seeds", "seed", "out", "save_every")  # settings that do not change an expert of a given seed
 
 
@@ -275,37 +257,39 @@ def demonstrate(config: configs.ExpertConfig) -> search.Demonstrations:
     _, like = env.reset(jax.random.key(0), 1)
     if path.exists():
         arrays, head = checkpoint.load(path, kind="search")
-        states = restored(like, arrays["states"])
+        states = checkpoint.unpacked(like, arrays["states"])
         return search.Demonstrations(states, arrays["obs_mean"], arrays["obs_std"], head["simulated"])
     with progress.bar(f"{config.task}: search", config.search.successes) as advance:
         found = search.find(env, config.search, seed=config.seed, progress=advance)
-    arrays = {"states": saved(found.states), "obs_mean": found.obs_mean, "obs_std": found.obs_std}
+    arrays = {"states": checkpoint.packed(found.states), "obs_mean": found.obs_mean, "obs_std": found.obs_std}
     checkpoint.save(path, arrays, {"kind": "search", "task": config.task, "simulated": found.simulated})
     return found
+
+
+def _settings(config: configs.ExpertConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
+
+
+def _final(config: configs.ExpertConfig, seed: int) -> pathlib.Path:
+    return pathlib.Path(config.out) / config.task / f"seed{seed}.safetensors"
+
+
+def _finished(config: configs.ExpertConfig, file: pathlib.Path) -> bool:
+    return file.exists() and checkpoint.header(file)["config"] == _settings(config)
 
 
 class _Training:
     """One seed's training: how far it is, and its files."""
 
     def __init__(self, config: configs.ExpertConfig, trainer: Trainer, seed: int):
-        folder = pathlib.Path(config.out) / config.task
-        self.final, self.resume, self.log = (folder / f"seed{seed}{end}" for end in (".safetensors", ".resume", ".csv"))
-        self.seed, self.trainer = seed, trainer
-        self.settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
+        self.final, self.seed, self.trainer, self.settings = _final(config, seed), seed, trainer, _settings(config)
+        self.resume, self.log = self.final.with_suffix(".resume"), self.final.with_suffix(".csv")
         self.runner, self.done, self.lines = trainer.start(seed), 0, ["steps,start_solve_rate,solve_rate"]
         if self.resume.exists():
             arrays, head = checkpoint.load(self.resume, kind="expert-resume")
             if head["config"] == self.settings:
-                self.runner, self.done, self.lines = (
-                    restored(self.runner, arrays["runner"]),
-                    head["iterations"],
-                    head["log"],
-                )
-
-    @property
-    def finished(self) -> bool:
-        """An expert of these settings is there."""
-        return self.final.exists() and checkpoint.header(self.final)["config"] == self.settings
+                self.runner = checkpoint.unpacked(self.runner, arrays["runner"])
+                self.done, self.lines = head["iterations"], head["log"]
 
     def record(self, runner: Runner, counts: Progress, iterations: int) -> float:
         """Save after some more iterations; the share of episodes from the start that were solved in them."""
@@ -317,7 +301,7 @@ class _Training:
         self.lines.append(f"{self.done * self.trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
         checkpoint.write_whole(self.log, ("\n".join(self.lines) + "\n").encode())
         head = {"kind": "expert-resume", "config": self.settings, "iterations": self.done, "log": self.lines}
-        checkpoint.save(self.resume, {"runner": saved(self.runner)}, head)
+        checkpoint.save(self.resume, {"runner": checkpoint.packed(self.runner)}, head)
         return rates[0]
 
     def finish(self, evaluation: Evaluation, episodes: int) -> None:
@@ -347,9 +331,12 @@ def train(config: configs.ExpertConfig) -> list[pathlib.Path]:
     """
     parallel.setup()
     envs.tasks.check(config.task)
+    files = {seed: _final(config, seed) for seed in range(config.seed, config.seed + config.seeds)}
+    todo = [seed for seed, file in files.items() if not _finished(config, file)]
+    if not todo:
+        return list(files.values())
     trainer = Trainer(config, demonstrate(config))
-    everyone = [_Training(config, trainer, seed) for seed in range(config.seed, config.seed + config.seeds)]
-    pending = [training for training in everyone if not training.finished]
+    pending = [_Training(config, trainer, seed) for seed in todo]
     total = -(-config.steps // trainer.samples)
     with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:
         while behind := [training for training in pending if training.done < total]:
@@ -363,7 +350,7 @@ def train(config: configs.ExpertConfig) -> list[pathlib.Path]:
     evaluation = Evaluation(trainer.env, trainer.network, history=config.history)
     for training in pending:
         training.finish(evaluation, config.eval_episodes)
-    return [training.final for training in everyone]
+    return list(files.values())
 
 
 def load(folder: pathlib.Path | str, task: str, *, min_solve_rate: float) -> tuple[list[Expert], list[dict[str, Any]]]:

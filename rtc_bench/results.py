@@ -10,7 +10,7 @@ from typing import Any
 
 from policies import checkpoint
 from rtc_bench import config as configs
-from rtc_bench import statistics, versions
+from rtc_bench import manifests, statistics, versions
 
 FREE = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
 
@@ -96,12 +96,12 @@ class Run:
         self.rows: dict[tuple, Row] = {}
         told = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
-            self._compare(configs.manifest(self.manifest_file, *told, "versions"), told)
+            self._compare(manifests.read(self.manifest_file, *told, "versions"), told)
             if self.table.exists():
                 self.rows = {row.cell: row for row in read(self.table)}
         else:
             checkpoint.write_whole(self.folder / "config.yaml", _yaml(told["settings"]).encode())
-            self._write_manifest({**told, "versions": [versions.collect()]})
+            manifests.write(self.manifest_file, {**told, "versions": [versions.collect()]})
 
     @property
     def table(self) -> pathlib.Path:
@@ -112,9 +112,6 @@ class Run:
     def manifest_file(self) -> pathlib.Path:
         """manifest.json: settings, digests, and the versions and device of each session that ran cells."""
         return self.folder / "manifest.json"
-
-    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        checkpoint.write_whole(self.manifest_file, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
 
     def _compare(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):
@@ -130,9 +127,10 @@ class Run:
         """Fix the order of the table; returns the cells still to run. Whatever code runs them goes into the manifest."""
         self.order = {cell: place for place, cell in enumerate(cells)}
         todo = [cell for cell in self.order if cell not in self.rows]
-        manifest, now = configs.manifest(self.manifest_file), versions.collect()
-        if todo and now not in manifest["versions"]:
-            self._write_manifest({**manifest, "versions": [*manifest["versions"], now]})
+        if todo:
+            manifest, now = manifests.read(self.manifest_file, "versions"), versions.collect()
+            if now not in manifest["versions"]:
+                manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], now]})
         return todo
 
     def add(self, row: Row) -> None:

@@ -11,7 +11,7 @@ import envs
 import envs.env
 from policies import checkpoint, flow
 from rtc_bench import config as configs
-from rtc_bench import evaluator, parallel, progress, report, results, strategies, tracking
+from rtc_bench import evaluator, manifests, parallel, progress, report, results, strategies, tracking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Entry:
 
     policy: flow.FlowPolicy
     env: envs.env.TaskEnv
+    digest: str  # of the checkpoint file
     label: str  # goes into the policy column
 
 
@@ -34,26 +35,20 @@ def _files(settings: configs.SweepConfig) -> dict[str, pathlib.Path]:
         head = checkpoint.header(path)
         available = {str(head.get("task")): path}
         if settings.task != "all":
-            wanted = (settings.task,) if isinstance(settings.task, str) else settings.task
-            available = {envs.tasks.check(task): path for task in wanted}
+            available = {envs.tasks.check(task): path for task in settings.tasks}
     if not available:
         raise configs.ConfigError(
             f"policy={settings.policy} holds no <task>.safetensors; give a folder with some, or a file"
         )
     if settings.task == "all":
         return {task: available[task] for task in envs.TASKS if task in available}
-    wanted = (settings.task,) if isinstance(settings.task, str) else settings.task
-    for task in wanted:
+    for task in settings.tasks:
         if envs.tasks.check(task) not in available:
             raise configs.ConfigError(
                 f"task {task!r} has no policy in policy={settings.policy} (it has: {', '.join(available)}); "
                 f"train one with `make policy TASK={task}` and give policy=<file>"
             )
-    return {task: available[task] for task in wanted}
-
-
-def _digest(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return {task: available[task] for task in settings.tasks}
 
 
 def _entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entry:
@@ -62,7 +57,8 @@ def _entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entr
         path, task=task, interface=settings.interface, obs_size=env.obs_size, action_size=env.action_size
     )
     origin = "zoo" if settings.policy == "zoo" else path.parent.name
-    return Entry(policy, env, f"{origin}/{path.stem}@{_digest(path)}")
+    digest = manifests.sha256(path)[:12]
+    return Entry(policy, env, digest, f"{origin}/{path.stem}@{digest}")
 
 
 def _built(settings: configs.SweepConfig) -> dict[str, Any]:
@@ -77,8 +73,7 @@ def _built(settings: configs.SweepConfig) -> dict[str, Any]:
     built = {}
     for name, spec in specs.items():
         try:
-            options = {"flow_steps": settings.flow_steps, **settings.options.get(name, {})}
-            built[name] = strategies.get(spec, **configs.typed(type(strategies.get(spec)), options))
+            built[name] = strategies.get(spec, **{"flow_steps": settings.flow_steps, **settings.options.get(name, {})})
         except configs.ConfigError:
             raise
         except (TypeError, ValueError) as error:  # a strategy's own check of its fields
@@ -88,14 +83,14 @@ def _built(settings: configs.SweepConfig) -> dict[str, Any]:
     return built
 
 
-def _identity(files: dict[str, pathlib.Path], built: dict[str, Any]) -> dict[str, Any]:
+def _identity(entries: dict[str, Entry], built: dict[str, Any]) -> dict[str, Any]:
     """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
     import inspect
 
-    found = {f"policy {task}": _digest(path) for task, path in files.items()}
+    found = {f"policy {task}": entry.digest for task, entry in entries.items()}
     for name, strategy in built.items():
         if not type(strategy).__module__.startswith("rtc_bench."):
-            found[f"strategy {name}"] = _digest(pathlib.Path(inspect.getfile(type(strategy))))
+            found[f"strategy {name}"] = manifests.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]
     return found
 
 
@@ -117,22 +112,18 @@ def run(settings: configs.SweepConfig) -> pathlib.Path:
     for spec in settings.strategies:
         strategies.check(spec)
     files = _files(settings)
-    for path in files.values():  # typos are told before JAX starts
+    pairs = {}
+    for task, path in files.items():  # typos are told before JAX starts
         chunk = checkpoint.header(path).get("config", {}).get("horizon", configs.HORIZON)
-        configs.cells(settings.delay, settings.horizon, chunk)
+        pairs[task] = configs.cells(settings.delay, settings.horizon, chunk)
     parallel.setup()
     built = _built(settings)
     entries = {task: _entry(settings, task, path) for task, path in files.items()}
     for entry in entries.values():
         for strategy in built.values():
             strategy.check(entry.policy)
-    cells = [
-        (task, name, d, s)
-        for task, entry in entries.items()
-        for name in built
-        for d, s in configs.cells(settings.delay, settings.horizon, entry.policy.config.horizon)
-    ]
-    record = results.Run(folder_of(settings), dataclasses.asdict(settings), _identity(files, built))
+    cells = [(task, name, d, s) for task in entries for name in built for d, s in pairs[task]]
+    record = results.Run(folder_of(settings), dataclasses.asdict(settings), _identity(entries, built))
     todo = record.plan(cells)
     print(f"{len(cells)} cells, {len(cells) - len(todo)} of them done before -> {record.folder}", flush=True)
     _fill(settings, record, entries, built, todo)

@@ -14,7 +14,7 @@ from jax import Array
 import envs
 from policies import checkpoint, flow
 from rtc_bench import config as configs
-from rtc_bench import dataset, evaluator, experts, parallel, progress, versions
+from rtc_bench import dataset, evaluator, parallel, progress, versions
 from rtc_bench.strategies import naive
 
 
@@ -112,7 +112,7 @@ def train(config: configs.TrainFlowConfig) -> pathlib.Path:
     if resume.exists():
         arrays, head = checkpoint.load(resume, kind="flow-resume")
         if head["recipe"] == recipe:
-            learner = experts.restored(learner, arrays["learner"])
+            learner = checkpoint.unpacked(learner, arrays["learner"])
             weak, log = arrays.get("weak"), head["log"]
     with progress.bar(f"{task}: flow policy", config.epochs) as advance:
         for number in range(len(log), config.epochs):
@@ -123,7 +123,7 @@ def train(config: configs.TrainFlowConfig) -> pathlib.Path:
             if config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs:
                 log[-1]["solve_rate"] = solve_rate(config, trainer.policy(learner, None))
             head = {"kind": "flow-resume", "recipe": recipe, "log": log}
-            checkpoint.save(resume, {"learner": experts.saved(learner), "weak": weak}, head)
+            checkpoint.save(resume, {"learner": checkpoint.packed(learner), "weak": weak}, head)
             rates = [entry["solve_rate"] for entry in log if "solve_rate" in entry]
             advance(number + 1, config.epochs, f"loss {loss:.4f}" + (f", solves {rates[-1]:.2f}" if rates else ""))
     policy = trainer.policy(learner, weak)
