@@ -13,8 +13,6 @@ from jax import Array
 
 from envs import scene as scenes
 
-JOINTS, THRUSTERS = 6, 2
-
 
 @contextlib.contextmanager
 def _lenient():
@@ -45,8 +43,8 @@ def to_kinetix(scene: scenes.Scene):
         circle_shape_roles=_column(discs, scenes.CIRCLE_SLOTS, "role", np.int32),
         polygon_densities=_column(quads, scenes.POLYGON_SLOTS, "density", np.float32, 1.0),
         circle_densities=_column(discs, scenes.CIRCLE_SLOTS, "density", np.float32, 1.0),
-        motor_bindings=_padded([j.binding for j in scene.joints], JOINTS, np.int32),
-        thruster_bindings=_padded([t.binding for t in scene.thrusters], THRUSTERS, np.int32),
+        motor_bindings=_padded([j.binding for j in scene.joints], scenes.JOINT_SLOTS, np.int32),
+        thruster_bindings=_padded([t.binding for t in scene.thrusters], scenes.THRUSTER_SLOTS, np.int32),
     )
     return state, sizes, env_state.EnvParams(dense_reward_scale=0.0)
 
@@ -80,7 +78,7 @@ def _bodies(bodies: dict[int, scenes.Body], template):
 
 def _joints(scene: scenes.Scene, template):
     def column(read, dtype=np.float32) -> Array:
-        return _padded([read(joint) for joint in scene.joints], JOINTS, dtype)
+        return _padded([read(joint) for joint in scene.joints], scenes.JOINT_SLOTS, dtype)
 
     pairs = [joint.limits or (0.0, 0.0) for joint in scene.joints]
     if not scene.joints:
@@ -95,8 +93,8 @@ def _joints(scene: scenes.Scene, template):
         motor_speed=column(lambda j: j.motor_speed),
         motor_power=column(lambda j: j.motor_power),
         motor_has_joint_limits=column(lambda j: j.limits is not None, bool),
-        min_rotation=_padded([low for low, _ in pairs], JOINTS, np.float32),
-        max_rotation=_padded([high for _, high in pairs], JOINTS, np.float32),
+        min_rotation=_padded([low for low, _ in pairs], scenes.JOINT_SLOTS, np.float32),
+        max_rotation=_padded([high for _, high in pairs], scenes.JOINT_SLOTS, np.float32),
         is_fixed_joint=column(lambda j: j.fixed, bool),
         rotation=column(lambda j: j.rotation),
     )
@@ -107,7 +105,7 @@ def _thrusters(scene: scenes.Scene, template):
         return template
 
     def column(read, dtype=np.float32) -> Array:
-        return _padded([read(thruster) for thruster in scene.thrusters], THRUSTERS, dtype)
+        return _padded([read(thruster) for thruster in scene.thrusters], scenes.THRUSTER_SLOTS, dtype)
 
     return template.replace(
         object_index=column(lambda t: t.body, np.int32),
@@ -170,7 +168,6 @@ class KinetixEngine:
 
     def distance(self, sim) -> Array:
         """Green to blue, metres, [B]."""
-        centres = {body.slot: body for body in self.scene.bodies}
 
         def position(slot: int) -> Array:
             part, index = (
@@ -178,10 +175,4 @@ class KinetixEngine:
             )
             return part.position[index]
 
-        pairs = [
-            (a, b)
-            for a in centres
-            for b in centres
-            if a < b and centres[a].role * centres[b].role == scenes.GREEN * scenes.BLUE
-        ]
-        return sum(jnp.linalg.norm(position(a) - position(b), axis=0) for a, b in pairs)
+        return sum(jnp.linalg.norm(position(a) - position(b), axis=0) for a, b in self.scene.goal_pairs)

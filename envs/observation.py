@@ -11,7 +11,6 @@ from envs import scene as scenes
 FEATURES = 7  # numbers per moving body in the compact observation
 SHAPE_FEATURES = 26  # numbers per quad in the symbolic observation; circles have 18
 CIRCLE_FEATURES = 18
-JOINTS, THRUSTERS = 6, 2
 CLIP = 10.0
 
 Bodies = tuple[Array, Array, Array, Array, Array, Array]  # x, y, angle, vx, vy, w, each [M, B]
@@ -93,9 +92,9 @@ class Symbolic:
             starts[slot] = len(values)
             width = CIRCLE_FEATURES if slot in circles else SHAPE_FEATURES
             values += (_shape(by_slot.get(slot)) + [0.0] * width)[:width]
-        for joint in _padded(scene.joints, JOINTS):
+        for joint in _padded(scene.joints, scenes.JOINT_SLOTS):
             values += _joint(joint)
-        for thruster in _padded(scene.thrusters, THRUSTERS):
+        for thruster in _padded(scene.thrusters, scenes.THRUSTER_SLOTS):
             values += _thruster(thruster)
         values.append(scene.gravity / 10)
         self.template = np.array(values, np.float32)

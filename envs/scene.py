@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 POLYGON_SLOTS = 12
 CIRCLE_SLOTS = 4
+JOINT_SLOTS = 6
+THRUSTER_SLOTS = 2
 WALL_SLOTS = 4  # floor, left wall, right wall, ceiling: pairs among them are never tested
 MOTOR_BINDINGS = 4
 THRUSTER_BINDINGS = 2
@@ -88,6 +90,16 @@ class Scene:
     def moving(self) -> tuple[Body, ...]:
         """The bodies that move, in slot order."""
         return tuple(body for body in self.bodies if body.moves)
+
+    @property
+    def goal_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Slots of the green-blue pairs: solved when one touches, and the distance is between their centres."""
+        return tuple(
+            (a.slot, b.slot)
+            for a in self.bodies
+            for b in self.bodies
+            if a.slot < b.slot and a.role * b.role == GREEN * BLUE
+        )
 
     @property
     def wired_motors(self) -> tuple[int, ...]:

@@ -207,17 +207,11 @@ def build(scene: scenes.Scene) -> Constants:
     mask = collision_mask(scene.joints)
     kinds = {kind: _pairs(kind, by_slot, rows, mask) for kind in ("polygon_polygon", "circle_polygon", "circle_circle")}
     pushing = [joint for joint in scene.joints if by_slot[joint.a].moves or by_slot[joint.b].moves]
-    goals = [
-        (rows[a], rows[b])
-        for kind in kinds
-        for a, b in _generic_list(kind)
-        if a in by_slot and b in by_slot and by_slot[a].role * by_slot[b].role == scenes.GREEN * scenes.BLUE
-    ]
     return Constants(
         bodies=_bodies(ordered, len(scene.moving)),
         joints=tuple(dataclasses.replace(joint, a=rows[joint.a], b=rows[joint.b]) for joint in pushing),
         thrusters=tuple(dataclasses.replace(thruster, body=rows[thruster.body]) for thruster in scene.thrusters),
-        goal_rows=tuple(goals),
+        goal_rows=tuple((rows[a], rows[b]) for a, b in scene.goal_pairs),
         gravity=scene.gravity,
         **kinds,
     )
