@@ -74,10 +74,15 @@ class Recorder:
         return (*record, member)
 
 
+def _last(episode: np.ndarray) -> np.ndarray:
+    """Whether each step [N] is its episode's last."""
+    return np.append(episode[1:] != episode[:-1], True)
+
+
 def _table(data: Episodes, *, first_episode: int, first_index: int, task: int, dt: float) -> pa.Table:
     """LeRobot's columns. ``next.done`` is true on an episode's last step."""
     count = len(data.episode)
-    last = np.append(data.episode[1:] != data.episode[:-1], True)
+    last = _last(data.episode)
     starts = np.flatnonzero(np.append(True, last[:-1]))
     frame = np.arange(count) - np.repeat(starts, np.diff(np.append(starts, count)))
 
@@ -192,7 +197,7 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[Episodes, dict[str, Any
 
 def ends(episode: np.ndarray) -> np.ndarray:
     """For each step [N] the index just after its episode's last step."""
-    after_last = np.flatnonzero(np.append(episode[1:] != episode[:-1], True)) + 1
+    after_last = np.flatnonzero(_last(episode)) + 1
     return after_last[np.searchsorted(after_last, np.arange(len(episode)), side="right")]
 
 
