@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rtc_bench import config as configs
-from rtc_bench import results
+from rtc_bench import report, results
 
 
 def log(
@@ -59,14 +59,12 @@ def logged(folder: pathlib.Path) -> bool:
 
 
 def curves(rows: Sequence[results.Row]) -> dict[int, dict[str, float]]:
-    """For each delay the solve rates to plot: strategy and task, and strategy averaged over tasks; s = max(d, 1) only."""
-    default = [row for row in rows if row.horizon == max(row.delay, 1)]
-    points: dict[int, dict[str, float]] = {}
-    for delay in sorted({row.delay for row in default}):
-        here = [row for row in default if row.delay == delay]
-        values = {f"{row.task}/{row.strategy}": row.solve_rate for row in here}
-        for strategy in dict.fromkeys(row.strategy for row in here):
-            rates = [row.solve_rate for row in here if row.strategy == strategy]
-            values[f"mean/{strategy}"] = sum(rates) / len(rates)
-        points[delay] = values
+    """For each delay the solve rates that ``report.curves`` draws: of each task and strategy, and the mean over tasks."""
+    default = report.default_rows(rows)
+    points: dict[int, dict[str, float]] = {delay: {} for delay in sorted({row.delay for row in default})}
+    for row in default:
+        points[row.delay][f"{row.task}/{row.strategy}"] = row.solve_rate
+    for strategy in dict.fromkeys(row.strategy for row in default):
+        for delay, mean, *_ in report.mean_curve(default, strategy):
+            points[delay][f"mean/{strategy}"] = mean
     return points

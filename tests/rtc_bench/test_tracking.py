@@ -29,6 +29,11 @@ def test_the_curves_have_delay_as_their_axis():
     assert abs(points[2]["mean/naive"] - 0.5) < 1e-9
 
 
+def test_a_sweep_of_another_horizon_has_curves_too():
+    rows = [test_report.row("a", "rtc", delay, horizon=4, rate=0.5) for delay in (0, 1)]
+    assert tracking.curves(rows) == {delay: {"a/rtc": 0.5, "mean/rtc": 0.5} for delay in (0, 1)}
+
+
 def test_disabled_does_not_import_wandb(tmp_path):
     code = (
         "import sys, pathlib; from rtc_bench import tracking, config;"
