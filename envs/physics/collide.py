@@ -3,12 +3,14 @@
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from envs.physics import constants as const
 from envs.physics import state as states
+from envs.physics.stages import settle
 
 REFERENCE_BIAS = 0.01  # m, b's face must win by this much, so that the reference face does not flip-flop
 
@@ -54,126 +56,132 @@ def pose(constants: const.Constants, motion: states.Motion) -> Pose:
     )
 
 
-def corners(constants: const.Constants, where: Pose) -> tuple[Array, Array]:
-    """World vertices of all bodies: x and y, each [4, R, B]."""
-    local = constants.bodies.vertices.transpose(1, 2, 0)[..., None]  # [4, 2, R, 1]
-    cos, sin = where.cos[None], where.sin[None]
-    x = cos * local[:, 0] - sin * local[:, 1] + where.x[None]
-    y = sin * local[:, 0] + cos * local[:, 1] + where.y[None]
+class Side(NamedTuple):
+    """One body of each pair (or slot): where it is, each [P, B], and its shape, [..., P, 1] (or [..., P, B])."""
+
+    where: Pose
+    vertices: Array | np.ndarray  # [4, 2, P, *]
+    normals: Array | np.ndarray  # [4, 2, P, *]
+    radius: Array | np.ndarray  # [P, *]
+
+
+def side(constants: const.Constants, where: Pose, index: np.ndarray) -> Side:
+    """The bodies in the rows ``index`` [P]."""
+    bodies = constants.bodies
+    return Side(
+        Pose(*(rows(part, index) for part in where)),
+        bodies.vertices[index].transpose(1, 2, 0)[..., None],
+        bodies.normals[index].transpose(1, 2, 0)[..., None],
+        bodies.radius[index][:, None],
+    )
+
+
+def corners(of: Side) -> tuple[Array, Array]:
+    """World vertices: x and y, each [4, P, B]."""
+    cos, sin = of.where.cos[None], of.where.sin[None]
+    x = cos * of.vertices[:, 0] - sin * of.vertices[:, 1] + of.where.x[None]
+    y = sin * of.vertices[:, 0] + cos * of.vertices[:, 1] + of.where.y[None]
     return x, y
 
 
-class _Side(NamedTuple):
-    """One body of each pair: pose [P, B], vertices [4, P, B] and constants [4, P, 1]."""
+def _dot(a, b):
+    return a[0] * b[0] + a[1] * b[1]
 
-    where: Pose
-    x: Array
-    y: Array
-    local: np.ndarray  # [4, 2, P, 1]
-    normals: np.ndarray  # [4, 2, P, 1]
+
+def _pick(choice: Array, options) -> Array:
+    """options[choice], for ``choice`` [P, B] in 0 .. len(options) - 1."""
+    result = jnp.broadcast_to(options[0], choice.shape)
+    for i in range(1, len(options)):
+        result = jnp.where(choice == float(i), options[i], result)
+    return result
 
 
 class _Axis(NamedTuple):
     """The face of one body along which the other is separated most."""
 
-    separation: Array  # [P, B]
-    start: tuple[Array, Array]  # the face's two ends, world
-    end: tuple[Array, Array]
-    normal: tuple[Array, Array]  # world
-    first: tuple[Array, Array]  # the other body's two deepest vertices, world
-    second: tuple[Array, Array]
+    separation: Array  # [P, B] m
+    face: Array  # [P, B]
+    seen: tuple[Array, Array]  # the other's vertices in this body's frame, [4, P, B]
 
 
-def _side(constants: const.Constants, where: Pose, vertices: tuple[Array, Array], index: np.ndarray) -> _Side:
-    bodies = constants.bodies
-    return _Side(
-        Pose(*(rows(part, index) for part in where)),
-        jnp.stack([rows(corner, index) for corner in vertices[0]]),
-        jnp.stack([rows(corner, index) for corner in vertices[1]]),
-        bodies.vertices[index].transpose(1, 2, 0)[..., None],
-        bodies.normals[index].transpose(1, 2, 0)[..., None],
-    )
-
-
-def _pick(chosen: list[Array], options) -> Array:
-    """options[i] where chosen[i], later ones first; exactly one is meant to hold."""
-    result = jnp.broadcast_to(options[0], chosen[0].shape)
-    for flag, option in zip(chosen[1:], options[1:], strict=True):
-        result = jnp.where(flag, option, result)
-    return result
-
-
-def _least_penetration(of: _Side, other: _Side) -> _Axis:
+def _least_penetration(of: Side, other: Side) -> _Axis:
     origin_x, origin_y, cos, sin = (part[None] for part in of.where)
-    dx, dy = other.x - origin_x, other.y - origin_y
-    x, y = cos * dx + sin * dy, cos * dy - sin * dx  # the other's vertices in this body's frame, [4, P, B]
-    along = [of.normals[i, 0][None] * x + of.normals[i, 1][None] * y for i in range(4)]  # each [4, P, B]
-    reach = (of.normals[:, None, 0] * of.local[None, :, 0] + of.normals[:, None, 1] * of.local[None, :, 1]).max(1)
-    separations = [values.min(0) - reach[i] for i, values in enumerate(along)]
-    best, chosen = separations[0], [jnp.ones(separations[0].shape, bool)]
-    for separation in separations[1:]:
-        higher = separation > best
-        best = jnp.where(higher, separation, best)
-        chosen = [flag & ~higher for flag in chosen] + [higher]
-    first, second = _two_lowest([_pick(chosen, [values[corner] for values in along]) for corner in range(4)])
-    face = range(4)
-    return _Axis(
-        best,
-        (_pick(chosen, [of.x[i] for i in face]), _pick(chosen, [of.y[i] for i in face])),
-        (_pick(chosen, [of.x[(i + 1) % 4] for i in face]), _pick(chosen, [of.y[(i + 1) % 4] for i in face])),
-        (_pick(chosen, of.normals[:, 0]), _pick(chosen, of.normals[:, 1])),
-        (_pick(first, other.x), _pick(first, other.y)),
-        (_pick(second, other.x), _pick(second, other.y)),
-    )
+    x, y = corners(other)
+    dx, dy = x - origin_x, y - origin_y
+    x, y = settle(cos * dx + sin * dy), settle(cos * dy - sin * dx)
+    along = of.normals[:, 0, None] * x[None] + of.normals[:, 1, None] * y[None]  # [4 faces, 4 corners, P, B]
+    own = of.normals[:, 0, None] * of.vertices[None, :, 0] + of.normals[:, 1, None] * of.vertices[None, :, 1]
+    separation = settle(_fold(jnp.minimum, along) - _fold(jnp.maximum, own))
+    best, face = separation[0], jnp.zeros(separation[0].shape)
+    for i in range(1, 4):
+        higher = separation[i] > best
+        best, face = jnp.where(higher, separation[i], best), jnp.where(higher, float(i), face)
+    return _Axis(best, face, (x, y))
 
 
-def _two_lowest(values: list[Array]) -> tuple[list[Array], list[Array]]:
-    """Flags of the lowest and the second lowest of four values; the earlier wins a tie (a stable sort's order)."""
+def _fold(pairwise, values):
+    """[4, 4, P, B] -> [4, P, B]; four terms in a row, because a reduction of four is slower."""
+    return pairwise(pairwise(values[:, 0], values[:, 1]), pairwise(values[:, 2], values[:, 3]))
+
+
+def _two_lowest(values: list[Array]) -> tuple[Array, Array]:
+    """Which of four values is the lowest and which the second lowest; the earlier wins a tie (a stable sort's order)."""
 
     def rank(i: int) -> Array:
         before = [(values[j] <= values[i]) if j < i else (values[j] < values[i]) for j in range(4) if j != i]
-        return jnp.stack(before).sum(0)
+        return sum(flag.astype(jnp.int32) for flag in before)
 
     ranks = [rank(i) for i in range(4)]
-    return [r == 0 for r in ranks], [r == 1 for r in ranks]
+
+    def with_rank(wanted: int) -> Array:
+        found = jnp.zeros(values[0].shape)
+        for i in range(1, 4):
+            found = jnp.where(ranks[i] == wanted, float(i), found)
+        return found
+
+    return with_rank(0), with_rank(1)
 
 
-def polygon_polygon(constants: const.Constants, where: Pose) -> Manifold:
+def polygon_polygon(a: Side, b: Side) -> Manifold:
     """Manifolds of quad pairs: up to two contact points, the deeper first."""
-    pairs = constants.polygon_polygon
-    vertices = corners(constants, where)
-    a, b = _side(constants, where, vertices, pairs.a), _side(constants, where, vertices, pairs.b)
     of_a, of_b = _least_penetration(a, b), _least_penetration(b, a)
     use_b = of_a.separation + REFERENCE_BIAS < of_b.separation
     separation = jnp.maximum(of_a.separation, of_b.separation)
 
-    def choose(read):
-        return tuple(jnp.where(use_b, from_b, from_a) for from_a, from_b in zip(read(of_a), read(of_b), strict=True))
+    # From here on the reference body is the one whose face separates most, and the other one is clipped against it.
+    def choose(from_a, from_b):
+        return jax.tree.map(lambda p, q: jnp.where(use_b[(None,) * (jnp.ndim(p) - 2)], q, p), from_a, from_b)
 
-    (start_x, start_y), (end_x, end_y) = choose(lambda axis: axis.start), choose(lambda axis: axis.end)
-    turned = [
-        (side.where.cos * n[0] - side.where.sin * n[1], side.where.sin * n[0] + side.where.cos * n[1])
-        for side, n in ((a, of_a.normal), (b, of_b.normal))
-    ]
-    normal_x, normal_y = (jnp.where(use_b, -turned[1][k], turned[0][k]) for k in range(2))
+    face = settle(jnp.where(use_b, of_b.face, of_a.face))
+    normals, where = choose((a.normals, a.where), (b.normals, b.where))
+    local = [_pick(face, normals[:, k]) for k in range(2)]
+    sign = jnp.where(use_b, -1.0, 1.0)
+    normal_x = (where.cos * local[0] - where.sin * local[1]) * sign
+    normal_y = (where.sin * local[0] + where.cos * local[1]) * sign
+    own, others = choose((corners(a), corners(b)), (corners(b), corners(a)))
+    start_x, start_y = (settle(_pick(face, part)) for part in own)
+    end_x, end_y = (_pick(face, [part[(i + 1) % 4] for i in range(4)]) for part in own)
+    seen = choose(of_a.seen, of_b.seen)
+    first, second = _two_lowest([local[0] * seen[0][i] + local[1] * seen[1][i] for i in range(4)])
+    deepest = settle(first), settle(second)
 
     # The frame in which the reference face runs from (0, 0) to (0, length). The angle is taken and undone literally:
     # the algebraic shortcut rounds differently and flips which of two level points counts as the deeper one.
     edge_x, edge_y = start_x - end_x, start_y - end_y
-    angle = math.pi + jnp.arctan2(edge_x, edge_y)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    angle = settle(math.pi + jnp.arctan2(edge_x, edge_y))
+    cos, sin = settle(jnp.cos(angle)), settle(jnp.sin(angle))
     length = jnp.sqrt(edge_x * edge_x + edge_y * edge_y)
 
-    def clipped(point: tuple[Array, Array]) -> tuple[Array, Array]:
-        dx, dy = point[0] - start_x, point[1] - start_y
-        return cos * dx - sin * dy, jnp.clip(sin * dx + cos * dy, 0.0, length)
+    def clipped(choice: Array) -> tuple[Array, Array]:
+        dx, dy = _pick(choice, others[0]) - start_x, _pick(choice, others[1]) - start_y
+        return settle(cos * dx - sin * dy), settle(jnp.clip(sin * dx + cos * dy, 0.0, length))
 
-    first, second = clipped(choose(lambda axis: axis.first)), clipped(choose(lambda axis: axis.second))
-    swap = second[0] > first[0]
-    points = [tuple(jnp.where(flag, q, p) for p, q in zip(first, second, strict=True)) for flag in (swap, ~swap)]
+    one, two = (clipped(choice) for choice in deepest)
+    swap = two[0] > one[0]
+    points = [tuple(jnp.where(flag, q, p) for p, q in zip(one, two, strict=True)) for flag in (swap, ~swap)]
     active = separation < 0
     return Manifold(
-        active=jnp.stack([active, active & (jnp.minimum(first[0], second[0]) > 0)]),
+        active=jnp.stack([active, active & (jnp.minimum(one[0], two[0]) > 0)]),
         normal_x=normal_x,
         normal_y=normal_y,
         penetration=-separation,
@@ -186,17 +194,16 @@ def _unless_zero(value: Array) -> Array:
     return jnp.where(value == 0, 1.0, value)
 
 
-def circle_polygon(constants: const.Constants, where: Pose) -> Manifold:
+def circle_polygon(a: Side, b: Side) -> Manifold:
     """Manifolds of circle (a) and quad (b) pairs: one contact point, on the quad's outline."""
-    pairs, bodies = constants.circle_polygon, constants.bodies
-    circle, quad = (Pose(*(rows(part, index) for part in where)) for index in (pairs.a, pairs.b))
+    circle, quad = a.where, b.where
     dx, dy = circle.x - quad.x, circle.y - quad.y
     x, y = quad.cos * dx + quad.sin * dy, quad.cos * dy - quad.sin * dx  # circle centre in the quad's frame
-    local = bodies.vertices[pairs.b].transpose(1, 2, 0)[..., None]  # [4, 2, P, 1]
-    following = np.roll(local, -1, axis=0)
+    local = b.vertices
+    following = jnp.roll(local, -1, axis=0)
     edge = following - local
-    length = np.sqrt((edge**2).sum(1, keepdims=True, dtype=np.float32))
-    unit = edge / np.where(length == 0, 1, length)
+    length = jnp.sqrt(edge[:, :1] ** 2 + edge[:, 1:] ** 2)
+    unit = edge / length
     inside = jnp.ones(x.shape, bool)
     best, close_x, close_y = jnp.full(x.shape, jnp.inf), x, y
     for i in range(4):
@@ -212,7 +219,7 @@ def circle_polygon(constants: const.Constants, where: Pose) -> Manifold:
         )
     away_x, away_y = x - close_x, y - close_y
     distance = jnp.sqrt(away_x**2 + away_y**2)
-    radius = bodies.radius[pairs.a][:, None]
+    radius = a.radius
     sign = jnp.where(inside, -1.0, 1.0)
     out_x, out_y = (quad.cos * away_x - quad.sin * away_y) * sign, (quad.sin * away_x + quad.cos * away_y) * sign
     norm = _unless_zero(jnp.sqrt(out_x**2 + out_y**2))
@@ -226,20 +233,17 @@ def circle_polygon(constants: const.Constants, where: Pose) -> Manifold:
     )
 
 
-def circle_circle(constants: const.Constants, where: Pose) -> Manifold:
+def circle_circle(a: Side, b: Side) -> Manifold:
     """Manifolds of circle pairs: one contact point, on a's outline."""
-    pairs, bodies = constants.circle_circle, constants.bodies
-    a, b = (Pose(*(rows(part, index) for part in where)) for index in (pairs.a, pairs.b))
-    dx, dy = b.x - a.x, b.y - a.y
+    dx, dy = b.where.x - a.where.x, b.where.y - a.where.y
     distance = jnp.sqrt(dx * dx + dy * dy)
-    reach = (bodies.radius[pairs.a] + bodies.radius[pairs.b])[:, None]
+    reach = a.radius + b.radius
     normal_x, normal_y = dx / _unless_zero(distance), dy / _unless_zero(distance)
-    radius = bodies.radius[pairs.a][:, None]
     return Manifold(
         active=(distance < reach)[None],
         normal_x=normal_x,
         normal_y=normal_y,
         penetration=reach - distance,
-        x=(a.x + normal_x * radius)[None],
-        y=(a.y + normal_y * radius)[None],
+        x=(a.where.x + normal_x * a.radius)[None],
+        y=(a.where.y + normal_y * a.radius)[None],
     )

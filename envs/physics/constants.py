@@ -59,6 +59,7 @@ class Pairs:
     later: Array  # [Q, P] 1 where pair p comes after solved pair q in the list
     first_position: Array  # [Q] n_full - 1 - (static pairs after it that always touch)
     batches: int  # sequential solver batches of the full list
+    listed: int  # pairs that can be active at once, static ones included
     goal: Array  # [G] indices into P: green meets blue
     fail: Array  # [F] indices into P: green meets red
 
@@ -194,6 +195,7 @@ def _pairs(kind: str, by_slot: dict[int, scenes.Body], rows: dict[int, int], mas
             [len(listed) - 1 - sum(other > indices[k] for other in always_touching) for k in solved], np.float32
         ),
         batches=batches,
+        listed=len(kept) + len(always_touching),
         goal=with_roles(scenes.GREEN * scenes.BLUE),
         fail=with_roles(scenes.GREEN * scenes.RED),
     )

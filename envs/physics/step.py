@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs.physics import collide, solve
+from envs.physics import collide, joints, solve, stages
 from envs.physics import constants as const
+from envs.physics import deal as deals
 from envs.physics import state as states
 
 KINDS = ("polygon_polygon", "circle_polygon", "circle_circle")  # solver order
@@ -13,8 +14,8 @@ KINDS = ("polygon_polygon", "circle_polygon", "circle_circle")  # solver order
 
 def _actuate(
     constants: const.Constants,
-    rows: solve.Rows,
-    arms: list[solve.Arm],
+    rows: joints.Rows,
+    arms: list[joints.Arm],
     where: collide.Pose,
     motors: Array,
     thrusters: Array,
@@ -25,7 +26,7 @@ def _actuate(
         spins = [rows.w[row] if row < constants.bodies.moving else 0.0 for row in (joint.b, joint.a)]
         turns = [constants.bodies.inverse_inertia[row] for row in (joint.a, joint.b)]
         if joint.motor_on and not joint.fixed and sum(turns):
-            torque = solve.motor_spin(joint, sum(turns), motors[joint.binding], spins[0] - spins[1], arm.off_rest)
+            torque = joints.motor_spin(joint, sum(turns), motors[joint.binding], spins[0] - spins[1], arm.off_rest)
             torques.append((joint, turns, torque))
     for joint, turns, torque in torques:
         rows.add(joint.a, w=torque * turns[0])
@@ -55,44 +56,89 @@ def physics_step(
 
     Order: gravity, manifolds, motors, thrusters, warm start, ten solver iterations (joints, then contacts), Euler, clip.
     """
-    motion = sim.motion._replace(vy=sim.motion.vy + constants.gravity * const.DT)
-    where = collide.pose(constants, motion)
-    arms = solve.joint_arms(constants, where, motion.angle)
     touching = {kind: getattr(constants, kind) for kind in KINDS if len(getattr(constants, kind).a)}
-    bound = {kind: solve.ends(constants, pairs) for kind, pairs in touching.items()}
-    manifolds = {kind: getattr(collide, kind)(constants, where) for kind in touching}
-    solved = met(touching, manifolds, "goal", motion.x)
-    failed = met(touching, manifolds, "fail", motion.x)
-    pushing = {kind: pairs for kind, pairs in touching.items() if len(pairs.solved)}
-    contacts = {kind: solve.contacts(pairs, bound[kind], manifolds[kind], motion) for kind, pairs in pushing.items()}
 
-    rows = solve.Rows(constants, motion)
-    _actuate(constants, rows, arms, where, motors, thrusters)
-    solve.warm_start_joints(rows, constants, arms, sim)
-    motion = rows.pack(motion)
-    impulses = {}
-    for kind in pushing:
-        motion, impulses[kind] = solve.warm_start(motion, bound[kind], contacts[kind], getattr(sim, kind))
+    def look(motion: states.Motion):
+        motion = motion._replace(vy=motion.vy + constants.gravity * const.DT)
+        where = collide.pose(constants, motion)
+        active = {
+            kind: getattr(collide, kind)(
+                collide.side(constants, where, pairs.a), collide.side(constants, where, pairs.b)
+            ).active[0]
+            for kind, pairs in touching.items()
+        }
+        return motion, where, active, met(touching, active, "goal", motion.x), met(touching, active, "fail", motion.x)
 
-    def iterate(_, carry):
-        motion, impulses, held = carry
-        rows = solve.Rows(constants, motion)
-        parts = [solve.solve_joint(rows, joint, arm) for joint, arm in zip(constants.joints, arms, strict=True)]
-        if parts:
-            motion = rows.pack(motion)
-            held = tuple(old + jnp.stack(new) for old, new in zip(held, zip(*parts, strict=True), strict=True))
-        impulses = dict(impulses)
-        for kind, pairs in pushing.items():
-            motion, impulses[kind] = solve.solve_contacts(motion, pairs, bound[kind], contacts[kind], impulses[kind])
-        return motion, impulses, held
-
-    held = (sim.joint_x, sim.joint_y, sim.joint_turn)
-    motion, impulses, held = jax.lax.fori_loop(0, const.ITERATIONS, iterate, (motion, impulses, held))
-    return (
-        sim._replace(motion=_advance(motion), joint_x=held[0], joint_y=held[1], joint_turn=held[2], **impulses),
-        solved,
-        failed,
+    motion, where, active, solved, failed = (look)(sim.motion)
+    sim = sim._replace(motion=motion)
+    few, many = (
+        [
+            solve.Solver(constants, kind, cap(constants, kind))
+            for kind, pairs in touching.items()
+            if len(pairs.solved)
+        ]
+        for cap in (solve.few, solve.most)
     )
+    dealt = {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in few}
+    risky = [solver.kind for solver, full in zip(few, many, strict=True) if solver.cap < full.cap]
+
+    def solved_with_few(sim):
+        return _solve(constants, sim, where, few, dealt, motors, thrusters)
+
+    def solved_with_many(sim):
+        again = {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in many}
+        return _solve(constants, sim, where, many, again, motors, thrusters)
+
+    if risky:
+        overflow = jnp.stack([dealt[kind].full for kind in risky]).any()
+        sim = jax.lax.cond(overflow, solved_with_many, solved_with_few, sim)
+    else:
+        sim = solved_with_few(sim)
+    return sim._replace(motion=_advance(sim.motion)), solved, failed
+
+
+def _solve(constants, sim, where, solvers, dealt, motors, thrusters) -> states.Sim:
+    arms = joints.joint_arms(constants, where, sim.motion.angle)
+
+    def begin(sim, where, dealt, arms, motors, thrusters):
+        motion = sim.motion
+        bodies = solve.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
+        slots = {solver.kind: solver.gather(where, dealt[solver.kind], bodies) for solver in solvers}
+        rows = joints.Rows(constants, motion)
+        _actuate(constants, rows, arms, where, motors, thrusters)
+        joints.warm_start_joints(rows, constants, arms, sim)
+        bodies, impulses = rows.pack(), {}
+        for solver in solvers:
+            bodies, impulses[solver.kind] = solver.warm_start(
+                bodies, slots[solver.kind], dealt[solver.kind], getattr(sim, solver.kind)
+            )
+        return bodies, slots, impulses
+
+    def iterate(bodies, impulses, pulls, slots, arms):
+        rows = joints.Rows(constants, sim.motion, bodies)
+        pulls = [
+            tuple(old + new for old, new in zip(pull, joints.solve_joint(rows, joint, arm), strict=True))
+            for pull, joint, arm in zip(pulls, constants.joints, arms, strict=True)
+        ]
+        if pulls:
+            bodies = rows.pack()
+        impulses = dict(impulses)
+        for solver in solvers:
+            bodies, impulses[solver.kind] = solver.iterate(bodies, slots[solver.kind], impulses[solver.kind])
+        return bodies, impulses, pulls
+
+    bodies, slots, impulses = (begin)(sim, where, dealt, arms, motors, thrusters)
+    once = stages.stage(iterate)
+    pulls = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
+    bodies, impulses, pulls = jax.lax.fori_loop(
+        0, const.ITERATIONS, lambda _, carry: once(*carry, slots, arms), (bodies, impulses, pulls)
+    )
+    remembered = {solver.kind: solver.remember(dealt[solver.kind], impulses[solver.kind]) for solver in solvers}
+    pulled = [jnp.stack(part) for part in zip(*pulls, strict=True)] or [sim.joint_x] * 3
+    motion = sim.motion._replace(
+        x=bodies.position[0], y=bodies.position[1], vx=bodies.velocity[0], vy=bodies.velocity[1], w=bodies.spin
+    )
+    return sim._replace(motion=motion, joint_x=pulled[0], joint_y=pulled[1], joint_turn=pulled[2], **remembered)
 
 
 def _advance(motion: states.Motion) -> states.Motion:
@@ -109,9 +155,9 @@ def _advance(motion: states.Motion) -> states.Motion:
     )
 
 
-def met(pairs: dict[str, const.Pairs], manifolds: dict[str, collide.Manifold], role: str, like: Array) -> Array:
+def met(pairs: dict[str, const.Pairs], active: dict[str, Array], role: str, like: Array) -> Array:
     """Whether any pair with this role ("goal" or "fail") touches, [B]; pairs masked by a joint count too."""
-    flags = [manifolds[kind].active[0][getattr(kind_pairs, role)].any(0) for kind, kind_pairs in pairs.items()]
+    flags = [active[kind][getattr(kind_pairs, role)].any(0) for kind, kind_pairs in pairs.items()]
     return jnp.stack([*flags, jnp.zeros(like.shape[-1], bool)]).any(0)
 
 

@@ -1,0 +1,80 @@
+"""Which of a scene's pairs touch, packed into the few places that the solver works on.
+
+A scene keeps up to 60 pairs, of which a handful touch at a time. Kinetix solves contacts in sequential batches, and
+deals them out by their rank among the active pairs of its whole list; here every batch has ``cap`` slots, and the
+touching pairs of a batch take them in turn. What a slot holds differs between environments, so it is chosen by compare and
+select over the few candidates: no gather or scatter, and the batch axis stays the innermost.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from envs.physics import constants as const
+
+_DIGIT = 5  # bits: a batch never holds more than 16 contacts
+
+
+class Deal(NamedTuple):
+    """Where the solved pairs of one kind sit."""
+
+    slot: Array  # [Q, B] int32, batch * cap + place in the batch; beyond the last slot where a pair has none
+    filled: Array  # [S, B] bool
+    full: Array  # [] bool: some pair that touches found no slot
+
+
+def product(matrix: np.ndarray, array: Array) -> Array:
+    """A constant matrix times [N, B]."""
+    return jnp.dot(jnp.asarray(matrix, jnp.float32), array, precision="highest")
+
+
+def deal(pairs: const.Pairs, active: Array, cap: int) -> Deal:
+    """Give every touching pair (``active`` [P, B]) its slot; S = batches * cap."""
+    touching = active[pairs.solved]
+    position = pairs.first_position[:, None] - product(pairs.later, active.astype(jnp.float32))
+    batch = position.astype(jnp.int32) % pairs.batches
+    # One product counts the touching pairs further down the list in all batches at once, as digits of one number.
+    digits = jnp.where(touching, (1 << (_DIGIT * batch)).astype(jnp.float32), 0.0)
+    counts = product(pairs.later[:, pairs.solved], digits).astype(jnp.int32)
+    place = (counts >> (_DIGIT * batch)) & (2**_DIGIT - 1)
+    fits = touching & (place < cap)
+    size = pairs.batches * cap
+    slot = jnp.where(fits, batch * cap + place, size)
+    filled = (slot[None] == np.arange(size, dtype=np.int32)[:, None, None]).any(1)
+    return Deal(slot, filled, (touching & ~fits).any())
+
+
+def to_slots(slot: Array, size: int, table: Array) -> Array:
+    """[F, Q, B or 1] of the pairs -> [F, S, B] of the slots; an empty slot gets the first pair's."""
+    numbers = np.arange(size, dtype=np.int32)[:, None]
+    shape = (table.shape[0], size, slot.shape[-1])
+    taken = jnp.broadcast_to(table[:, :1], shape)
+    for pair in range(1, slot.shape[0]):
+        here = (slot[pair : pair + 1] == numbers)[None]
+        taken = jnp.where(here, jnp.broadcast_to(table[:, pair : pair + 1], shape), taken)
+    return taken
+
+
+def to_pairs(slot: Array, values: Array) -> Array:
+    """[F, S, B] of the slots -> [F, Q, B] of the pairs; a pair without a slot gets 0."""
+    shape = (values.shape[0], *slot.shape)
+    given = jnp.zeros(shape, values.dtype)
+    for number in range(values.shape[1]):
+        here = (slot == number)[None]
+        given = jnp.where(here, jnp.broadcast_to(values[:, number : number + 1], shape), given)
+    return given
+
+
+def of_rows(row: Array, candidates: np.ndarray, table: Array | np.ndarray) -> Array:
+    """What a table [F, R, B or 1] says of the body that sits in each slot, [F, S, B].
+
+    ``row`` [S, B] is one of ``candidates``; where it is none of them the first one's entry is taken.
+    """
+    shape = (table.shape[0], *row.shape)
+    taken = jnp.broadcast_to(table[:, candidates[0]][:, None], shape)
+    for candidate in candidates[1:]:
+        here = (row == np.float32(candidate))[None]
+        taken = jnp.where(here, jnp.broadcast_to(table[:, candidate][:, None], shape), taken)
+    return taken

@@ -1,0 +1,145 @@
+"""Joints: what pulls them together, what keeps them within their limits, what turns them. Arrays are [B]."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from envs import scene as scenes
+from envs.physics import collide, solve
+from envs.physics import constants as const
+from envs.physics import state as states
+
+
+class Arm(NamedTuple):
+    """A joint's anchors, turned into the world frame, and its angle off rest. Constant during a physics step."""
+
+    ax: Array
+    ay: Array
+    bx: Array
+    by: Array
+    off_rest: Array
+
+
+def joint_arms(constants: const.Constants, where: collide.Pose, angle: Array) -> list[Arm]:
+    """Arms of every joint; ``angle`` is [M, B]."""
+
+    def turned(row: int, anchor: scenes.Point) -> tuple[Array, Array]:
+        x, y = np.float32(anchor[0]), np.float32(anchor[1])
+        return where.cos[row] * x - where.sin[row] * y, where.sin[row] * x + where.cos[row] * y
+
+    def angle_of(row: int):
+        moving = row < constants.bodies.moving
+        return angle[row] if moving else jnp.full(angle.shape[1:], constants.bodies.angle[row])
+
+    return [
+        Arm(*turned(j.a, j.a_anchor), *turned(j.b, j.b_anchor), angle_of(j.b) - angle_of(j.a) - np.float32(j.rotation))
+        for j in constants.joints
+    ]
+
+
+class Rows:
+    """Motion unpacked into one [B] array per body and quantity, so that joints can update bodies in turn."""
+
+    def __init__(self, constants: const.Constants, motion: states.Motion, bodies: solve.Bodies | None = None):
+        self.bodies = constants.bodies
+        parts = (motion.x, motion.y, motion.vx, motion.vy, motion.w)
+        if bodies is not None:
+            parts = (*bodies.position, *bodies.velocity, bodies.spin)
+        self.x, self.y, self.vx, self.vy, self.w = (list(part) for part in parts)
+
+    def read(self, row: int):
+        """(x, y, vx, vy, w, inverse mass, inverse inertia) of a body; zeros in place of a static one's motion."""
+        if row >= self.bodies.moving:
+            x, y = self.bodies.position[row]
+            return x, y, 0.0, 0.0, 0.0, 0.0, 0.0
+        mass, turn = self.bodies.inverse_mass[row], self.bodies.inverse_inertia[row]
+        return self.x[row], self.y[row], self.vx[row], self.vy[row], self.w[row], mass, turn
+
+    def add(self, row: int, **changes) -> None:
+        """Add to a moving body's quantities; a static one stays."""
+        if row < self.bodies.moving:
+            for name, change in changes.items():
+                getattr(self, name)[row] = getattr(self, name)[row] + change
+
+    def pack(self) -> solve.Bodies:
+        """Back to arrays."""
+        count = len(self.x)
+        both = jnp.stack([*self.x, *self.y]).reshape(2, count, -1), jnp.stack([*self.vx, *self.vy]).reshape(2, count, -1)
+        return solve.Bodies(*both, jnp.stack(self.w))
+
+
+def warm_start_joints(rows: Rows, constants: const.Constants, arms: list[Arm], sim: states.Sim) -> None:
+    """Apply the impulses that the joints carried at the end of the last physics step."""
+    for i, (joint, arm) in enumerate(zip(constants.joints, arms, strict=True)):
+        px, py, turn = sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]
+        *_, mass_a, turn_a = rows.read(joint.a)
+        *_, mass_b, turn_b = rows.read(joint.b)
+        rows.add(joint.a, vx=px * mass_a, vy=py * mass_a, w=turn_a * (arm.ax * py - arm.ay * px + turn))
+        rows.add(joint.b, vx=-px * mass_b, vy=-py * mass_b, w=-turn_b * (arm.bx * py - arm.by * px + turn))
+
+
+def solve_joint(rows: Rows, joint: scenes.Joint, arm: Arm) -> tuple[Array, Array, Array]:
+    """Pull one joint together (velocities and positions); returns the impulse x, y and turning impulse to remember."""
+    xa, ya, vxa, vya, wa, mass_a, turn_a = rows.read(joint.a)
+    xb, yb, vxb, vyb, wb, mass_b, turn_b = rows.read(joint.b)
+    mass, turn = np.float32(mass_a + mass_b), np.float32(turn_a + turn_b)
+    gap_x, gap_y = (xb + arm.bx) - (xa + arm.ax), (yb + arm.by) - (ya + arm.ay)
+    share = mass_a / mass  # the joint sits at the anchors' mass-weighted mean; a static body's anchor wins
+    at_ax, at_ay = arm.ax + share * gap_x, arm.ay + share * gap_y
+    at_bx, at_by = arm.bx - (1 - share) * gap_x, arm.by - (1 - share) * gap_y
+    rel_x = (vxb - wb * at_by) - (vxa - wa * at_ay)
+    rel_y = (vyb + wb * at_bx) - (vya + wa * at_ax)
+    speed = jnp.sqrt(rel_x * rel_x + rel_y * rel_y)
+    speed = jnp.where(speed == 0, 1.0, speed)
+    lever_a, lever_b = (arm.ax * rel_y - arm.ay * rel_x) / speed, (arm.bx * rel_y - arm.by * rel_x) / speed
+    heft = mass + lever_a * lever_a * turn_a + lever_b * lever_b * turn_b
+    px = (rel_x + const.JOINT_VELOCITY_BIAS * gap_x) / heft * const.JOINT_STIFFNESS
+    py = (rel_y + const.JOINT_VELOCITY_BIAS * gap_y) / heft * const.JOINT_STIFFNESS
+    spin_a, spin_b = (arm.ax * py - arm.ay * px) * turn_a, -(arm.bx * py - arm.by * px) * turn_b
+    twist = _twist(joint, arm.off_rest, wb + spin_b - wa - spin_a) / turn
+    pull = const.JOINT_POSITION_BIAS / mass
+    rows.add(
+        joint.a,
+        vx=mass_a * px,
+        vy=mass_a * py,
+        w=spin_a + twist * turn_a,
+        x=gap_x * (pull * mass_a),
+        y=gap_y * (pull * mass_a),
+    )
+    rows.add(
+        joint.b,
+        vx=-mass_b * px,
+        vy=-mass_b * py,
+        w=spin_b - twist * turn_b,
+        x=-gap_x * (pull * mass_b),
+        y=-gap_y * (pull * mass_b),
+    )
+    return px, py, twist if joint.fixed else jnp.zeros_like(px)
+
+
+def _twist(joint: scenes.Joint, off_rest: Array, spin: Array) -> Array:
+    """Relative angular velocity to take out: all of it for a weld, what runs into a limit, or none."""
+    if joint.fixed:
+        return spin + off_rest * const.WELD_BIAS
+    if joint.limits is None:
+        return jnp.zeros_like(spin)
+    beyond = off_rest - jnp.clip(off_rest, *joint.limits)
+    bias = beyond * const.LIMIT_BIAS
+    # A limit that a motor already backs away from needs no correction.
+    return jnp.where((beyond != 0) & (jnp.sign(spin) == jnp.sign(bias)), spin + bias, 0.0)
+
+
+def motor_spin(joint: scenes.Joint, turn: float, action: Array, spin: Array, off_rest: Array) -> Array:
+    """Torque impulse of a motor towards its target speed; ``spin`` is b's angular velocity relative to a's."""
+    power = const.MOTOR_POWER * joint.motor_power * const.DT / turn
+    error = spin - joint.motor_speed * action * const.MOTOR_SPEED
+    torque = power * jnp.tanh(error * const.MOTOR_DECAY)
+    if joint.limits is not None:
+        low, high = joint.limits[0] + const.MOTOR_LIMIT_MARGIN, joint.limits[1] - const.MOTOR_LIMIT_MARGIN
+        beyond = off_rest - jnp.clip(off_rest, low, high)
+        faded = jnp.maximum(0.0, 1.0 - jnp.abs(beyond) / const.MOTOR_LIMIT_MARGIN)
+        outward = (beyond != 0) & (jnp.sign(beyond) == jnp.sign(action))
+        torque = torque * jnp.where(outward, faded, 1.0)
+    return jnp.where(action == 0, 0.0, torque)
