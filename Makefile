@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test lint format sweep expert data flow policy zoo report render clean
+.PHONY: help setup benchmark bench test lint format sweep expert data flow policy zoo report render clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -64,6 +64,11 @@ report: $(STAMP) ## table and curves of a run folder: make report RUN=results/be
 
 render: $(STAMP) ## a picture of a task: make render TASK=car_launch
 	$(PY) scripts/render.py task=$(TASK) $(ARGS)
+
+bench: $(STAMP) ## speed and equivalence of the physics, training speed: half an hour, into results/benchmarks
+	$(PY) scripts/bench_physics.py --out results/benchmarks
+	$(PY) scripts/bench_training.py --out results/benchmarks
+	$(PY) scripts/bench_equivalence.py --out results/benchmarks
 
 clean: ## caches and the virtual environment; results, data and runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

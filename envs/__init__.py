@@ -5,11 +5,11 @@ from envs.tasks import TASKS, UnknownTask
 __all__ = ["TASKS", "UnknownTask", "make"]
 
 
-def make(name: str, **options):
-    """A batched task environment; see ``envs.env.TaskEnv``.
+def make(task, **options):
+    """A batched task environment, by name or from a scene; see ``envs.env.TaskEnv``.
 
     Options: interface ("compact" or "kinetix"), engine ("fast" or "kinetix"), noise_std (0.1). Raises UnknownTask.
     """
     from envs import env
 
-    return env.make(name, **options)
+    return env.make(task, **options)

@@ -30,15 +30,17 @@ class TaskEnv:
     control steps it is truncated. There is no automatic reset: a caller that wants one uses ``where``.
     """
 
-    def __init__(self, name: str, *, interface: str = "compact", engine: str = "fast", noise_std: float = 0.1):
+    def __init__(
+        self, scene: scenes.Scene, *, interface: str = "compact", engine: str = "fast", noise_std: float = 0.1
+    ):
         if interface not in INTERFACES:
             raise ValueError(f"unknown interface {interface!r}; interfaces: {', '.join(INTERFACES)}")
         if engine not in ENGINES:
             raise ValueError(f"unknown engine {engine!r}; engines: {', '.join(ENGINES)}")
         if not noise_std >= 0:
             raise ValueError(f"noise_std is {noise_std}; it must be 0 or more")
-        self.name, self.interface, self.engine_name, self.noise_std = name, interface, engine, float(noise_std)
-        self.scene = tasks.scene(name)
+        self.name, self.interface, self.engine_name, self.noise_std = scene.name, interface, engine, float(noise_std)
+        self.scene = scene
         self.max_steps, self.control_dt = MAX_STEPS, CONTROL_DT
         self.engine = _engine(engine, self.scene)
         if interface == "compact":
@@ -124,6 +126,10 @@ def _engine(kind: str, scene: scenes.Scene):
     return kinetix_engine.KinetixEngine(scene)
 
 
-def make(name: str, **options) -> TaskEnv:
-    """A task environment by name. Raises tasks.UnknownTask, and ValueError for unknown options' values."""
-    return TaskEnv(tasks.check(name), **options)
+def make(task: str | scenes.Scene, **options) -> TaskEnv:
+    """A task environment: one of the twelve by name, or any scene, such as ``kinetix_levels.load("level.json")``.
+
+    Raises tasks.UnknownTask, constants.UnsupportedScene where the fast engine cannot simulate the scene (engine="kinetix"
+    can), and ValueError for unknown options' values.
+    """
+    return TaskEnv(task if isinstance(task, scenes.Scene) else tasks.scene(task), **options)

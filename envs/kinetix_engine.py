@@ -72,7 +72,8 @@ def _bodies(bodies: dict[int, scenes.Body], template):
         columns["collision_mode"][index] = body.collision_mode
         columns["radius"][index] = body.radius
         if body.vertices is not None:
-            columns["vertices"][index] = body.vertices
+            columns["vertices"][index, : len(body.vertices)] = body.vertices
+            columns["n_vertices"][index] = len(body.vertices)
     return template.replace(**{name: jnp.asarray(column) for name, column in columns.items()})
 
 

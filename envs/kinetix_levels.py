@@ -20,7 +20,7 @@ def packaged(level: str) -> scenes.Scene:
 
 
 def load(path: pathlib.Path | str) -> scenes.Scene:
-    """A level file as a scene named like the file. Raises UnsupportedLevel for triangles and levels caught in motion."""
+    """A level file as a scene named like the file. Raises UnsupportedLevel, as for levels of another size."""
     path = pathlib.Path(path)
     return from_json(json.loads(path.read_text()), name=path.stem)
 
@@ -46,9 +46,9 @@ def _point(item: dict) -> scenes.Point:
 
 def _body(name: str, slot: int, item: dict) -> scenes.Body:
     circle = slot >= scenes.POLYGON_SLOTS
-    if not circle and item["n_vertices"] != 4:
+    if not circle and item["n_vertices"] not in (3, 4):
         raise UnsupportedLevel(
-            f"level {name!r}: polygon {slot} has {item['n_vertices']} corners; scenes know quads and circles"
+            f"level {name!r}: polygon {slot} has {item['n_vertices']} corners; scenes know triangles, quads and circles"
         )
     if _point(item["velocity"]) != (0.0, 0.0) or item["angular_velocity"] != 0.0:
         raise UnsupportedLevel(f"level {name!r}: body {slot} starts in motion; scenes start at rest")
@@ -56,7 +56,7 @@ def _body(name: str, slot: int, item: dict) -> scenes.Body:
         slot=slot,
         position=_point(item["position"]),
         rotation=item["rotation"],
-        vertices=None if circle else tuple(_point(item["vertices"][str(i)]) for i in range(4)),
+        vertices=None if circle else tuple(_point(item["vertices"][str(i)]) for i in range(item["n_vertices"])),
         radius=item["radius"] if circle else 0.0,
         inverse_mass=item["inverse_mass"],
         inverse_inertia=item["inverse_inertia"],

@@ -9,7 +9,7 @@ from jax import Array
 from envs import scene as scenes
 
 FEATURES = 7  # numbers per moving body in the compact observation
-SHAPE_FEATURES = 26  # numbers per quad in the symbolic observation; circles have 18
+SHAPE_FEATURES = 26  # numbers per polygon in the symbolic observation; circles have 18
 CIRCLE_FEATURES = 18
 CLIP = 10.0
 
@@ -39,7 +39,8 @@ def _shape(body: scenes.Body | None) -> list[float]:
     features += [math.sin(body.rotation), math.cos(body.rotation), body.friction, body.restitution]
     if body.is_circle:
         return [*features, body.radius, 1.0]
-    return [*features, 0.0, *np.ravel(body.vertices), 0.0]
+    corners = body.vertices or ()
+    return [*features, 0.0, *np.ravel(corners), *[0.0] * (8 - 2 * len(corners)), float(len(corners) == 3)]
 
 
 def _joint(joint: scenes.Joint | None) -> list[float]:

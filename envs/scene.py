@@ -22,7 +22,10 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Body:
-    """One rigid shape: a convex quad (``vertices``) or a circle (``radius``). An inverse mass of 0 means it never moves."""
+    """One rigid shape: a convex polygon (``vertices``, 4; 3 only for the stock engine) or a circle (``radius``).
+
+    An inverse mass of 0 means it never moves.
+    """
 
     slot: int  # 0-11 polygon, 12-15 circle
     position: Point  # metres, of the centroid
@@ -44,7 +47,7 @@ class Body:
 
     @property
     def is_circle(self) -> bool:
-        """True for a circle, False for a quad."""
+        """True for a circle, False for a polygon."""
         return self.vertices is None
 
 

@@ -33,3 +33,13 @@ def stratified_interval(
     variance = sum(p * (1 - p) / n for p, n in zip(shrunk, trials, strict=True)) / count**2
     mean, half = sum(rates) / count, quantile(confidence) * math.sqrt(variance)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
+
+
+def two_proportion_p(successes: tuple[int, int], trials: tuple[int, int]) -> float:
+    """Two-sided p of the pooled two-proportion z-test: how likely so large a difference is if both rates are equal."""
+    pooled = sum(successes) / sum(trials)
+    spread = math.sqrt(pooled * (1 - pooled) * sum(1 / n for n in trials))
+    if spread == 0:  # all solved, or none
+        return 1.0
+    z = abs(successes[0] / trials[0] - successes[1] / trials[1]) / spread
+    return 2 * (1 - statistics.NormalDist().cdf(z))

@@ -1,60 +1,152 @@
-"""Control steps a second, stock and specialised engine side by side in one run: python scripts/bench_physics.py [task ...]
+"""Control steps a second, stock and specialised engine side by side in one run, on all cores or GPUs.
 
-Writes results/benchmarks/physics.csv (task, batch, stock, fast, ratio; medians of repeats, all cores).
+Every task at batch 64, 512 and 4096, medians of repeats, with compile time and peak memory of the specialised step.
+Writes physics.csv and physics.png into --out; `make bench` puts them into results/benchmarks.
 """
 
+import argparse
+import csv
 import pathlib
 import statistics
-import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from _entry import ROOT
 
 import envs
 from rtc_bench import parallel
 
-TABLE = pathlib.Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "physics.csv"
-BATCH, REPEATS, FAST_STEPS, STOCK_STEPS = 512, 5, 32, 4
+COLUMNS = ("task", "batch", "stock", "specialised", "ratio", "compile_s", "peak_mb")
+ENGINES = {"specialised": "fast", "stock": "kinetix"}
+STEPS = {"specialised": 32, "stock": 4}  # control steps a run
+PICTURE_BATCH = 512
 
 
-def rate(task: str, engine: str, steps: int, shared: dict) -> float:
-    """Median control steps a second over both cores, under random actions held for the whole run."""
-    env = envs.make(task, engine=engine, interface="kinetix", noise_std=0.0)
-    devices = jax.device_count()
-    local = BATCH // devices
+class Run:
+    """Episodes of one task on one engine under random actions that are held, compiled for a batch size."""
 
-    def roll(sim, motors, thrusters):
-        def step(sim, _):
-            return env.engine.step(sim, motors, thrusters)[0], None
+    def __init__(self, task: str, name: str, batch: int, compiled: dict[Any, Callable]):
+        devices, engine = jax.device_count(), envs.make(task, engine=ENGINES[name]).engine
+        self.local, self.total = batch // devices, batch // devices * devices * STEPS[name]
 
-        return jax.lax.scan(step, sim, length=steps)[0]
+        def roll(sim, motors, thrusters):
+            def step(sim, _):
+                return engine.step(sim, motors, thrusters)[0], None
 
-    # To the stock engine a scene is data: all tasks share one compilation.
-    run = shared.setdefault("run", parallel.spread(roll)) if engine == "kinetix" else parallel.spread(roll)
-    sim = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (devices, *leaf.shape)), env.engine.initial(local))
-    motors = jax.random.uniform(jax.random.key(0), (devices, 4, local), minval=-1.0)
-    thrusters = jax.random.uniform(jax.random.key(1), (devices, 2, local))
-    sim = jax.block_until_ready(run(sim, motors, thrusters))
-    times = []
-    for _ in range(REPEATS):
+            return jax.lax.scan(step, sim, length=STEPS[name])[0]
+
+        start = engine.initial(self.local)
+        self.sim = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (devices, *leaf.shape)), start)
+        self.actions = (
+            jax.random.uniform(jax.random.key(0), (devices, 4, self.local), minval=-1.0),
+            jax.random.uniform(jax.random.key(1), (devices, 2, self.local)),
+        )
+        if name == "specialised":
+            alone = (self.actions[0][0], self.actions[1][0])
+            began = time.perf_counter()
+            step = jax.jit(engine.step).lower(start, *alone).compile()
+            self.compile_s, self.peak_mb = time.perf_counter() - began, _peak(step) * devices / 2**20
+            self.run = parallel.spread(roll)
+        else:  # to the stock engine a scene is data: all tasks share one compilation
+            self.run = compiled.setdefault(batch, parallel.spread(roll))
+        self()  # compiles
+        for _ in range(2 if name == "specialised" else 0):
+            self()  # away from the start, where nothing touches yet
+
+    def __call__(self) -> float:
+        """One run; control steps a second."""
         began = time.perf_counter()
-        sim = jax.block_until_ready(run(sim, motors, thrusters))
-        times.append(time.perf_counter() - began)
-    return local * devices * steps / statistics.median(times)
+        self.sim = jax.block_until_ready(self.run(self.sim, *self.actions))
+        return self.total / (time.perf_counter() - began)
+
+
+def _peak(step) -> int:
+    """Bytes that one device needs for one control step: its arguments, results and what lies between."""
+    memory = step.memory_analysis()
+    return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+
+
+def measure(tasks: list[str], batches: list[int], repeats: int) -> list[dict[str, Any]]:
+    """One row for each task and batch size; the engines take turns."""
+    rows: list[dict[str, Any]] = []
+    compiled: dict[Any, Callable] = {}
+    for task in tasks:
+        for batch in batches:
+            runs = {name: Run(task, name, batch, compiled) for name in ENGINES}
+            rates: dict[str, list[float]] = {name: [] for name in ENGINES}
+            for _ in range(repeats):
+                for name, run in runs.items():
+                    rates[name].append(run())
+            stock, fast = (statistics.median(rates[name]) for name in ("stock", "specialised"))
+            own = runs["specialised"]
+            values = (task, batch, round(stock), round(fast), f"{fast / stock:.1f}")
+            rows.append(dict(zip(COLUMNS, (*values, f"{own.compile_s:.1f}", f"{own.peak_mb:.1f}"), strict=True)))
+            print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+    """Both engines' speeds task by task, with their ratio."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    batches = sorted({int(row["batch"]) for row in rows})
+    batch = PICTURE_BATCH if PICTURE_BATCH in batches else batches[-1]
+    shown = [row for row in rows if int(row["batch"]) == batch]
+    figure, axis = pyplot.subplots(figsize=(9, 0.42 * len(shown) + 1.6))
+    places = range(len(shown))[::-1]
+    for name, colour, shift in (("specialised", "#0b6e99", 0.2), ("stock", "#b8b8b8", -0.2)):
+        axis.barh([place + shift for place in places], [row[name] for row in shown], 0.38, color=colour, label=name)
+    for place, row in zip(places, shown, strict=True):
+        axis.text(row["specialised"] * 1.05, place + 0.2, f"{float(row['ratio']):.0f} x", va="center", fontsize=9)
+    axis.set_xscale("log")
+    axis.set_xlim(right=max(row["specialised"] for row in shown) * 2)
+    axis.set_yticks(list(places), [row["task"] for row in shown])
+    axis.set_xlabel(f"control steps a second, batch {batch} on {_machine()} (logarithmic)")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12 - 0.002 * len(shown)), ncols=2, frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _machine() -> str:
+    count, kind = jax.device_count(), jax.devices()[0].device_kind
+    return f"{count} CPU core{'s' * (count > 1)}" if jax.default_backend() == "cpu" else f"{count} {kind}"
 
 
 def main() -> None:
-    """Measure and write the table."""
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="task", help=f"default all: {', '.join(envs.TASKS)}")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512, 4096])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=ROOT / "runs" / "benchmarks", help="default runs/benchmarks"
+    )
+    given = parser.parse_args()
+    if unknown := [task for task in given.tasks if task not in envs.TASKS]:
+        parser.error(f"unknown task {unknown[0]!r}; tasks: {', '.join(envs.TASKS)}")
     parallel.setup()
-    lines: list[str] = ["task,batch,stock,fast,ratio"]
-    shared: dict = {}
-    for task in sys.argv[1:] or envs.TASKS:
-        fast, stock = rate(task, "fast", FAST_STEPS, shared), rate(task, "kinetix", STOCK_STEPS, shared)
-        lines.append(f"{task},{BATCH},{stock:.0f},{fast:.0f},{fast / stock:.1f}")
-        print(lines[-1], flush=True)
-        TABLE.parent.mkdir(parents=True, exist_ok=True)
-        TABLE.write_text("\n".join(lines) + "\n")
+    if min(given.batch) < jax.device_count() or given.repeats < 1:
+        parser.error(f"a batch has at least one environment a device ({jax.device_count()}), and repeats are 1 or more")
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are cold ones
+    rows = measure(given.tasks or list(envs.TASKS), given.batch, given.repeats)
+    given.out.mkdir(parents=True, exist_ok=True)
+    with open(given.out / "physics.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows, given.out / "physics.png")
+    ratios = [float(row["ratio"]) for row in rows if int(row["batch"]) == PICTURE_BATCH]
+    if ratios:
+        print(f"batch {PICTURE_BATCH}: median ratio {statistics.median(ratios):.1f}, lowest {min(ratios):.1f}")
+    print(f"written to {given.out}: physics.csv, physics.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Narrow-phase collision: contact manifolds for every kept pair. All arrays are [..., P, B], batch last."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -129,7 +130,7 @@ def _two_lowest(values: list[Array]) -> tuple[Array, Array]:
 
     def rank(i: int) -> Array:
         before = [(values[j] <= values[i]) if j < i else (values[j] < values[i]) for j in range(4) if j != i]
-        return sum(flag.astype(jnp.int32) for flag in before)
+        return functools.reduce(jnp.add, (flag.astype(jnp.int32) for flag in before))
 
     ranks = [rank(i) for i in range(4)]
 
@@ -247,3 +248,16 @@ def circle_circle(a: Side, b: Side) -> Manifold:
         x=(a.where.x + normal_x * a.radius)[None],
         y=(a.where.y + normal_y * a.radius)[None],
     )
+
+
+MANIFOLDS = {
+    "polygon_polygon": polygon_polygon,
+    "circle_polygon": circle_polygon,
+    "circle_circle": circle_circle,
+}  # in solver order
+
+
+def active(constants: const.Constants, kind: str, where: Pose) -> Array:
+    """Which pairs of one kind touch, [P, B]."""
+    pairs: const.Pairs = getattr(constants, kind)
+    return MANIFOLDS[kind](side(constants, where, pairs.a), side(constants, where, pairs.b)).active[0]

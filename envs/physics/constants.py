@@ -104,7 +104,7 @@ def _bodies(ordered: list[scenes.Body], moving: int) -> Bodies:
     )
 
 
-def _generic_list(kind: str) -> list[tuple[int, int]]:
+def generic_list(kind: str) -> list[tuple[int, int]]:
     """Slot pairs in the order in which Kinetix lists them."""
     polygons = range(scenes.POLYGON_SLOTS)
     circles = range(scenes.POLYGON_SLOTS, scenes.POLYGON_SLOTS + scenes.CIRCLE_SLOTS)
@@ -160,7 +160,7 @@ def _edge_normals(corners: Array) -> Array:
 
 
 def _pairs(kind: str, by_slot: dict[int, scenes.Body], rows: dict[int, int], mask: Array) -> Pairs:
-    listed = _generic_list(kind)
+    listed = generic_list(kind)
     kept, always_touching = [], []
     for index, (slot_a, slot_b) in enumerate(listed):
         if slot_a not in by_slot or slot_b not in by_slot:
@@ -201,8 +201,18 @@ def _pairs(kind: str, by_slot: dict[int, scenes.Body], rows: dict[int, int], mas
     )
 
 
+class UnsupportedScene(ValueError):
+    """A scene that the specialised engine cannot simulate; the message names it, the reason and the way out."""
+
+
 def build(scene: scenes.Scene) -> Constants:
-    """Bake a scene. Raises ValueError for shapes that are neither quads nor circles (``Body`` admits none)."""
+    """Bake a scene. Raises UnsupportedScene for shapes that are neither quads nor circles."""
+    for body in scene.bodies:
+        if body.vertices is not None and len(body.vertices) != 4:
+            raise UnsupportedScene(
+                f"level {scene.name!r}: polygon {body.slot} has {len(body.vertices)} corners; the specialised engine knows "
+                "quads and circles; use engine=kinetix, which runs it"
+            )
     ordered = [body for body in scene.bodies if body.moves] + [body for body in scene.bodies if not body.moves]
     rows = {body.slot: row for row, body in enumerate(ordered)}
     by_slot = {body.slot: body for body in scene.bodies}

@@ -22,7 +22,7 @@ class Deal(NamedTuple):
 
     slot: Array  # [Q, B] int32, batch * cap + place in the batch; beyond the last slot where a pair has none
     filled: Array  # [S, B] bool
-    full: Array  # [] bool: some pair that touches found no slot
+    overflow: Array  # [] bool: some pair that touches found no slot
 
 
 def product(matrix: np.ndarray, array: Array) -> Array:

@@ -40,14 +40,12 @@ def joint_arms(constants: const.Constants, where: collide.Pose, angle: Array) ->
 
 
 class Rows:
-    """Motion unpacked into one [B] array per body and quantity, so that joints can update bodies in turn."""
+    """Bodies unpacked into one [B] array per body and quantity, so that joints can update bodies in turn."""
 
-    def __init__(self, constants: const.Constants, motion: states.Motion, bodies: solve.Bodies | None = None):
+    def __init__(self, constants: const.Constants, bodies: solve.Bodies):
         self.bodies = constants.bodies
-        parts = (motion.x, motion.y, motion.vx, motion.vy, motion.w)
-        if bodies is not None:
-            parts = (*bodies.position, *bodies.velocity, bodies.spin)
-        self.x, self.y, self.vx, self.vy, self.w = (list(part) for part in parts)
+        (self.x, self.y), (self.vx, self.vy) = (map(list, part) for part in (bodies.position, bodies.velocity))
+        self.w = list(bodies.spin)
 
     def read(self, row: int):
         """(x, y, vx, vy, w, inverse mass, inverse inertia) of a body; zeros in place of a static one's motion."""
@@ -65,9 +63,10 @@ class Rows:
 
     def pack(self) -> solve.Bodies:
         """Back to arrays."""
-        count = len(self.x)
-        both = jnp.stack([*self.x, *self.y]).reshape(2, count, -1), jnp.stack([*self.vx, *self.vy]).reshape(2, count, -1)
-        return solve.Bodies(*both, jnp.stack(self.w))
+        position, velocity = (
+            jnp.stack(pair).reshape(2, len(self.w), -1) for pair in (self.x + self.y, self.vx + self.vy)
+        )
+        return solve.Bodies(position, velocity, jnp.stack(self.w))
 
 
 def warm_start_joints(rows: Rows, constants: const.Constants, arms: list[Arm], sim: states.Sim) -> None:

@@ -50,14 +50,14 @@ def dot(a: Array, b: Array) -> Array:
     return a[0] * b[0] + a[1] * b[1]
 
 
-def few(constants: const.Constants, kind: str) -> int:
+def usual_slots(constants: const.Constants, kind: str) -> int:
     """Slots a batch that nearly always do: scenes with few bodies seldom have two contacts in one batch."""
     usual = 1 if kind == "polygon_polygon" and constants.bodies.moving <= 4 else 2
-    return min(usual, most(constants, kind))
+    return min(usual, all_slots(constants, kind))
 
 
-def most(constants: const.Constants, kind: str) -> int:
-    """Slots a batch that are always enough: contacts are dealt to the batches in turn."""
+def all_slots(constants: const.Constants, kind: str) -> int:
+    """Slots a batch that are always enough, for contacts are dealt to the batches in turn."""
     pairs: const.Pairs = getattr(constants, kind)
     return min(len(pairs.solved), -(-pairs.listed // pairs.batches))
 
@@ -82,7 +82,7 @@ class Solver:
         sides = [self._side(where, row[i], self.rows[i]) for i in range(2)]
         (side_a, *heft_a), (side_b, *heft_b) = sides
         mass, turn = (jnp.stack(both) for both in zip(heft_a, heft_b, strict=True))
-        manifold = getattr(collide, self.kind)(side_a, side_b)
+        manifold = collide.MANIFOLDS[self.kind](side_a, side_b)
         active = jnp.concatenate([deal.filled[None], deal.filled[None] & manifold.active[1:]])
         normal = settle(jnp.stack([manifold.normal_x, manifold.normal_y]))
         point = settle(jnp.stack([manifold.x, manifold.y], 1))[:, :, None]
@@ -136,11 +136,11 @@ class Solver:
     def push(self, bodies: Bodies, row: Array, lever: Array, impulse: Array) -> Bodies:
         """Add ``impulse`` [2, S, B] at b, and its opposite at a, to the velocities."""
         own, moving = self.constants.bodies, self.constants.bodies.moving
-        number = np.arange(moving, dtype=np.float32)[None, None, :, None]
-        torque = settle(dot(lever, impulse[:, None]))  # [2, S, B]
-        here = row[:, :, None] == number  # [2, S, M, B]
-        linear = (jnp.where(here[1][None], impulse[:, :, None], 0.0) - jnp.where(here[0][None], impulse[:, :, None], 0.0)).sum(1)
-        angular = (jnp.where(here[1], torque[1][:, None], 0.0) - jnp.where(here[0], torque[0][:, None], 0.0)).sum(0)
+        a, b = row[:, :, None] == np.arange(moving, dtype=np.float32)[None, None, :, None]  # each [S, M, B]
+        turn_a, turn_b = settle(dot(lever, impulse[:, None]))[:, :, None]
+        force = impulse[:, :, None]
+        linear = (jnp.where(b[None], force, 0.0) - jnp.where(a[None], force, 0.0)).sum(1)
+        angular = (jnp.where(b, turn_b, 0.0) - jnp.where(a, turn_a, 0.0)).sum(0)
         return bodies._replace(
             velocity=settle(bodies.velocity + own.inverse_mass[None, :moving, None] * linear),
             spin=settle(bodies.spin + own.inverse_inertia[:moving, None] * angular),

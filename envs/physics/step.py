@@ -1,5 +1,7 @@
 """One physics step and one control step (two physics steps) of a batch of equal scenes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -8,8 +10,6 @@ from envs.physics import collide, joints, solve, stages
 from envs.physics import constants as const
 from envs.physics import deal as deals
 from envs.physics import state as states
-
-KINDS = ("polygon_polygon", "circle_polygon", "circle_circle")  # solver order
 
 
 def _actuate(
@@ -56,66 +56,60 @@ def physics_step(
 
     Order: gravity, manifolds, motors, thrusters, warm start, ten solver iterations (joints, then contacts), Euler, clip.
     """
-    touching = {kind: getattr(constants, kind) for kind in KINDS if len(getattr(constants, kind).a)}
+    sim = sim._replace(motion=sim.motion._replace(vy=sim.motion.vy + constants.gravity * const.DT))
+    where = collide.pose(constants, sim.motion)
+    touching = {kind: getattr(constants, kind) for kind in collide.MANIFOLDS if len(getattr(constants, kind).a)}
+    active = {kind: collide.active(constants, kind, where) for kind in touching}
+    goal, fail = met(touching, active, "goal", sim.motion.x), met(touching, active, "fail", sim.motion.x)
+    pushing = [kind for kind, pairs in touching.items() if len(pairs.solved)]
 
-    def look(motion: states.Motion):
-        motion = motion._replace(vy=motion.vy + constants.gravity * const.DT)
-        where = collide.pose(constants, motion)
-        active = {
-            kind: getattr(collide, kind)(
-                collide.side(constants, where, pairs.a), collide.side(constants, where, pairs.b)
-            ).active[0]
-            for kind, pairs in touching.items()
-        }
-        return motion, where, active, met(touching, active, "goal", motion.x), met(touching, active, "fail", motion.x)
+    def solved(slots, dealt, sim: states.Sim) -> states.Sim:
+        solvers = [solve.Solver(constants, kind, slots(constants, kind)) for kind in pushing]
+        dealt = dealt or _deal(solvers, active)
+        return _solve(constants, solvers, dealt, sim, where, motors, thrusters)
 
-    motion, where, active, solved, failed = (look)(sim.motion)
-    sim = sim._replace(motion=motion)
-    few, many = (
-        [
-            solve.Solver(constants, kind, cap(constants, kind))
-            for kind, pairs in touching.items()
-            if len(pairs.solved)
-        ]
-        for cap in (solve.few, solve.most)
-    )
-    dealt = {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in few}
-    risky = [solver.kind for solver, full in zip(few, many, strict=True) if solver.cap < full.cap]
-
-    def solved_with_few(sim):
-        return _solve(constants, sim, where, few, dealt, motors, thrusters)
-
-    def solved_with_many(sim):
-        again = {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in many}
-        return _solve(constants, sim, where, many, again, motors, thrusters)
-
-    if risky:
-        overflow = jnp.stack([dealt[kind].full for kind in risky]).any()
-        sim = jax.lax.cond(overflow, solved_with_many, solved_with_few, sim)
+    dealt = _deal([solve.Solver(constants, kind, solve.usual_slots(constants, kind)) for kind in pushing], active)
+    unfit = [
+        deal.overflow
+        for kind, deal in dealt.items()
+        if solve.usual_slots(constants, kind) < solve.all_slots(constants, kind)
+    ]
+    usually = functools.partial(solved, solve.usual_slots, dealt)
+    if unfit:  # a contact is never dropped: if one environment of the batch has too many, all get the slow solver
+        sim = jax.lax.cond(jnp.stack(unfit).any(), functools.partial(solved, solve.all_slots, None), usually, sim)
     else:
-        sim = solved_with_few(sim)
-    return sim._replace(motion=_advance(sim.motion)), solved, failed
+        sim = usually(sim)
+    return sim._replace(motion=_advance(sim.motion)), goal, fail
 
 
-def _solve(constants, sim, where, solvers, dealt, motors, thrusters) -> states.Sim:
-    arms = joints.joint_arms(constants, where, sim.motion.angle)
+def _deal(solvers: list[solve.Solver], active: dict[str, Array]) -> dict[str, deals.Deal]:
+    return {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in solvers}
 
-    def begin(sim, where, dealt, arms, motors, thrusters):
-        motion = sim.motion
-        bodies = solve.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
-        slots = {solver.kind: solver.gather(where, dealt[solver.kind], bodies) for solver in solvers}
-        rows = joints.Rows(constants, motion)
-        _actuate(constants, rows, arms, where, motors, thrusters)
-        joints.warm_start_joints(rows, constants, arms, sim)
-        bodies, impulses = rows.pack(), {}
-        for solver in solvers:
-            bodies, impulses[solver.kind] = solver.warm_start(
-                bodies, slots[solver.kind], dealt[solver.kind], getattr(sim, solver.kind)
-            )
-        return bodies, slots, impulses
 
-    def iterate(bodies, impulses, pulls, slots, arms):
-        rows = joints.Rows(constants, sim.motion, bodies)
+def _solve(
+    constants: const.Constants,
+    solvers: list[solve.Solver],
+    dealt: dict[str, deals.Deal],
+    sim: states.Sim,
+    where: collide.Pose,
+    motors: Array,
+    thrusters: Array,
+) -> states.Sim:
+    """Everything that changes velocities: motors, thrusters, warm start and the solver iterations."""
+    motion = sim.motion
+    bodies = solve.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
+    slots = {solver.kind: solver.gather(where, dealt[solver.kind], bodies) for solver in solvers}
+    arms = joints.joint_arms(constants, where, motion.angle)
+    rows = joints.Rows(constants, bodies)
+    _actuate(constants, rows, arms, where, motors, thrusters)
+    joints.warm_start_joints(rows, constants, arms, sim)
+    bodies, impulses = rows.pack(), {}
+    for solver in solvers:
+        kept = getattr(sim, solver.kind)
+        bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], dealt[solver.kind], kept)
+
+    def iterate(bodies: solve.Bodies, impulses, pulls, slots, arms):
+        rows = joints.Rows(constants, bodies)
         pulls = [
             tuple(old + new for old, new in zip(pull, joints.solve_joint(rows, joint, arm), strict=True))
             for pull, joint, arm in zip(pulls, constants.joints, arms, strict=True)
@@ -127,18 +121,20 @@ def _solve(constants, sim, where, solvers, dealt, motors, thrusters) -> states.S
             bodies, impulses[solver.kind] = solver.iterate(bodies, slots[solver.kind], impulses[solver.kind])
         return bodies, impulses, pulls
 
-    bodies, slots, impulses = (begin)(sim, where, dealt, arms, motors, thrusters)
     once = stages.stage(iterate)
     pulls = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
     bodies, impulses, pulls = jax.lax.fori_loop(
         0, const.ITERATIONS, lambda _, carry: once(*carry, slots, arms), (bodies, impulses, pulls)
     )
-    remembered = {solver.kind: solver.remember(dealt[solver.kind], impulses[solver.kind]) for solver in solvers}
+    (x, y), (vx, vy) = bodies.position, bodies.velocity
     pulled = [jnp.stack(part) for part in zip(*pulls, strict=True)] or [sim.joint_x] * 3
-    motion = sim.motion._replace(
-        x=bodies.position[0], y=bodies.position[1], vx=bodies.velocity[0], vy=bodies.velocity[1], w=bodies.spin
+    return sim._replace(
+        motion=motion._replace(x=x, y=y, vx=vx, vy=vy, w=bodies.spin),
+        joint_x=pulled[0],
+        joint_y=pulled[1],
+        joint_turn=pulled[2],
+        **{solver.kind: solver.remember(dealt[solver.kind], impulses[solver.kind]) for solver in solvers},
     )
-    return sim._replace(motion=motion, joint_x=pulled[0], joint_y=pulled[1], joint_turn=pulled[2], **remembered)
 
 
 def _advance(motion: states.Motion) -> states.Motion:

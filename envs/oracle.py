@@ -1,0 +1,132 @@
+"""The stock engine as the measure of the specialised one: states that it visits, and what it makes of them.
+
+These scenes are chaotic, so that whole trajectories prove nothing: the stock engine itself leaves its own path if a number
+changes in the last place. What can be held to it are single control steps from many visited states.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from envs import kinetix_engine
+from envs import scene as scenes
+from envs.physics import constants as const
+from envs.physics import engine as fast_engine
+from envs.physics import state as states
+
+
+class Visited(NamedTuple):
+    """N states of the stock engine, one control step from each. The batch is the last axis of every leaf."""
+
+    before: Any  # the stock engine's states
+    motors: Array  # [4, N]
+    thrusters: Array  # [2, N]
+    bodies: tuple[Array, ...]  # afterwards: x, y, angle, vx, vy, w, each [M, N]
+    solved: Array  # [N] bool
+    failed: Array  # [N] bool
+    distance: Array  # [N] m
+
+
+class Errors(NamedTuple):
+    """How far one control step of the specialised engine ends from the stock engine's, each [N]."""
+
+    position: np.ndarray  # m, the worst body's x or y
+    angle: np.ndarray  # rad
+    distance: np.ndarray  # m
+    reward: np.ndarray  # bool: solved or failed differ
+
+
+def visit(stock: kinetix_engine.KinetixEngine, step: Callable, choose: Callable, *, batch: int, steps: int) -> Visited:
+    """Follow ``batch`` episodes for ``steps`` control steps, past their ends.
+
+    ``step`` is the jitted ``stock.step``; ``choose(time, sim)`` returns motors [4, batch] and thrusters [2, batch].
+    """
+    sim, seen = stock.initial(batch), []
+    for time in range(steps):
+        motors, thrusters = choose(time, sim)
+        after, *decided = step(sim, motors, thrusters)
+        seen.append(Visited(sim, motors, thrusters, stock.bodies(after), *decided))
+        sim = after
+    return join(seen)
+
+
+def join(parts: list[Visited]) -> Visited:
+    """All of their states, as NumPy arrays."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, -1), *parts)
+
+
+def errors(engine: fast_engine.FastEngine, stock: kinetix_engine.KinetixEngine, seen: Visited) -> Errors:
+    """One control step of ``engine`` from every visited state, against the stock engine's."""
+    start = to_sim(engine.constants, stock.scene, stock, seen.before)
+    sim, solved, failed, distance = jax.jit(engine.step)(start, seen.motors, seen.thrusters)
+    position, angle = apart(tuple(sim.motion), seen.bodies)
+    reward = (solved != seen.solved) | (failed != seen.failed)
+    return Errors(position, angle, np.abs(np.asarray(distance - seen.distance)), np.asarray(reward))
+
+
+def apart(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Largest difference over the bodies, each [N]: in x or y (m) and in angle (rad)."""
+    x, y, angle = (np.abs(np.asarray(a - b)) for a, b in zip(one[:3], other[:3], strict=True))
+    return np.maximum(x, y).max(0), angle.max(0)
+
+
+def sensitivity(
+    stock: kinetix_engine.KinetixEngine, step: Callable, seen: Visited, which: np.ndarray, *, batch: int, tries: int = 8
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the stock engine leaves its own step when its state changes in the last place; each [len(which)].
+
+    ``which`` are indices into the visited states. Returns the largest difference of ``tries`` in position and in angle.
+    """
+    rng, worst = np.random.default_rng(0), []
+    for first in range(0, len(which), batch):
+        index = np.resize(which[first : first + batch], batch)
+        some = jax.tree.map(functools.partial(np.take, indices=index, axis=-1), seen)
+        before, motors, thrusters, bodies = some[:4]
+        changes = [apart(stock.bodies(step(nudged(before, rng), motors, thrusters)[0]), bodies) for _ in range(tries)]
+        worst.append(np.max(changes, 0)[:, : len(which) - first])
+    return tuple(np.concatenate(worst, 1)) if worst else (np.zeros(0), np.zeros(0))
+
+
+def nudged(sim, rng: np.random.Generator):
+    """A stock state whose moving bodies' positions, angles and velocities differ by at most one unit in the last place."""
+
+    def nudge(part, leaf: Array) -> Array:
+        value = np.asarray(leaf)
+        moves = np.asarray(part.inverse_mass) > 0
+        moves = moves if value.ndim == 2 else moves[:, None]
+        towards = rng.choice(np.array([-np.inf, np.inf], np.float32), value.shape)
+        return jnp.asarray(np.where(moves, np.nextafter(value, towards), value))
+
+    fields = ("position", "rotation", "velocity", "angular_velocity")
+    polygon, circle = (
+        part.replace(**{name: nudge(part, getattr(part, name)) for name in fields})
+        for part in (sim.polygon, sim.circle)
+    )
+    return sim.replace(polygon=polygon, circle=circle)
+
+
+def to_sim(constants: const.Constants, scene: scenes.Scene, stock: kinetix_engine.KinetixEngine, sim) -> states.Sim:
+    """A stock state as a specialised one."""
+    slots = [body.slot for body in scene.bodies if body.moves] + [body.slot for body in scene.bodies if not body.moves]
+
+    def impulses(kind: str, manifolds, points: int) -> states.Impulses:
+        pairs, listed = getattr(constants, kind), const.generic_list(kind)
+        index = np.array([listed.index((slots[pairs.a[k]], slots[pairs.b[k]])) for k in pairs.solved], int)
+        parts = [np.asarray(part)[index] for part in (manifolds.acc_impulse_normal, manifolds.acc_impulse_tangent)]
+        return states.Impulses(*(np.swapaxes(p, 0, 1) if points == 2 else p[None] for p in parts))
+
+    joints = len(constants.joints)
+    return states.Sim(
+        states.Motion(*stock.bodies(sim)),
+        impulses("polygon_polygon", sim.acc_rr_manifolds, 2),
+        impulses("circle_polygon", sim.acc_cr_manifolds, 1),
+        impulses("circle_circle", sim.acc_cc_manifolds, 1),
+        sim.joint.acc_impulse[:joints, 0],
+        sim.joint.acc_impulse[:joints, 1],
+        sim.joint.acc_r_impulse[:joints],
+    )

@@ -1,0 +1,107 @@
+"""The specialised engine against the stock one, in numbers: single steps, divergence, and solve rates of one policy.
+
+Writes equivalence.csv into --out; `make bench` puts it into results/benchmarks. Columns:
+  states, off          visited states, and how many are more than 1e-5 m or 1e-4 rad off after one control step
+  unexplained          of those, how many lie where the stock engine itself does not jump by a tenth as much
+  apart_60, stock_60   median metres apart after 60 steps: both engines, and the stock engine from itself when its first
+                       state changes in the last place
+  episodes, solved, stock_solved, p   the shipped policy without delay on both engines, and the two-proportion test
+  policy               the first digits of the policy file's SHA-256
+"""
+
+import argparse
+import csv
+import pathlib
+
+import jax
+import numpy as np
+from _entry import ROOT
+
+import envs
+from envs import kinetix_engine, oracle
+from envs.physics import engine as fast_engine
+from policies import checkpoint
+from rtc_bench import evaluator, manifests, parallel, statistics
+from rtc_bench.strategies import naive
+
+COLUMNS = ("task", "states", "off", "unexplained", "apart_60", "stock_60")
+COLUMNS += ("episodes", "solved", "stock_solved", "p", "policy")
+BATCH, STEPS, HOLD, HORIZON = 64, 60, 5, 60
+
+
+def at_random(time: int, sim) -> tuple[jax.Array, jax.Array]:
+    """Actions that are held for a while, the extremes included."""
+    del sim
+    motors, thrusters = jax.random.split(jax.random.key(time // HOLD))
+    return (
+        jax.random.uniform(motors, (4, BATCH), minval=-1.2, maxval=1.2).clip(-1, 1),
+        jax.random.uniform(thrusters, (2, BATCH), minval=-0.2, maxval=1.2).clip(0, 1),
+    )
+
+
+def single_steps(stock: kinetix_engine.KinetixEngine, step) -> tuple[int, int, int]:
+    """States, those that are off, and those of them that the stock engine's own sensitivity does not explain."""
+    seen = oracle.visit(stock, step, at_random, batch=BATCH, steps=STEPS)
+    errors = oracle.errors(fast_engine.FastEngine(stock.scene), stock, seen)
+    off = np.flatnonzero((errors.position > 1e-5) | (errors.angle > 1e-4) | errors.reward)
+    position, angle = oracle.sensitivity(stock, step, seen, off, batch=BATCH)
+    explained = (errors.position[off] <= np.maximum(1e-5, 10 * position)) & (
+        errors.angle[off] <= np.maximum(1e-4, 10 * angle)
+    )
+    return len(errors.position), len(off), int((~explained).sum())
+
+
+def divergence(stock: kinetix_engine.KinetixEngine, step) -> tuple[float, float]:
+    """Median metres between the engines, and between the stock engine and itself nudged, after ``HORIZON`` steps."""
+    fast = fast_engine.FastEngine(stock.scene)
+    truth, ours = stock.initial(BATCH), fast.initial(BATCH)
+    nudged, fast_step = oracle.nudged(truth, np.random.default_rng(0)), jax.jit(fast.step)
+    for time in range(HORIZON):
+        action = at_random(time, None)
+        truth, nudged, ours = step(truth, *action)[0], step(nudged, *action)[0], fast_step(ours, *action)[0]
+    own, other = (oracle.apart(bodies, stock.bodies(truth))[0] for bodies in (stock.bodies(nudged), fast.bodies(ours)))
+    return float(np.median(other)), float(np.median(own))
+
+
+def solve_rates(task: str, file: pathlib.Path, episodes: int) -> tuple:
+    """Episodes solved on both engines, under the same noise."""
+    solved = {}
+    for engine in ("fast", "kinetix"):
+        env = envs.make(task, engine=engine)
+        sizes = {"obs_size": env.obs_size, "action_size": env.action_size}
+        policy, _ = checkpoint.load_flow(file, task=task, interface=env.interface, **sizes)
+        run = evaluator.Evaluator(env, policy, naive.Naive())
+        solved[engine] = int(run(seed=0, episodes=episodes, delay=0, horizon=1).solved.sum())
+    p = statistics.two_proportion_p(tuple(solved.values()), (episodes, episodes))
+    return episodes, *solved.values(), f"{p:.3f}", manifests.sha256(file)[:12]
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="task", help=f"default all: {', '.join(envs.TASKS)}")
+    parser.add_argument("--episodes", type=int, default=2048)
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=ROOT / "runs" / "benchmarks", help="default runs/benchmarks"
+    )
+    given = parser.parse_args()
+    if unknown := [task for task in given.tasks if task not in envs.TASKS]:
+        parser.error(f"unknown task {unknown[0]!r}; tasks: {', '.join(envs.TASKS)}")
+    parallel.setup()
+    step = jax.jit(kinetix_engine.KinetixEngine(envs.tasks.scene("catapult")).step)  # a scene is data to it
+    given.out.mkdir(parents=True, exist_ok=True)
+    with open(given.out / "equivalence.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for task in given.tasks or envs.TASKS:
+            stock = kinetix_engine.KinetixEngine(envs.tasks.scene(task))
+            row = (task, *single_steps(stock, step), *(f"{metres:.1e}" for metres in divergence(stock, step)))
+            policy = checkpoint.zoo().get(task)
+            row += solve_rates(task, policy, given.episodes) if policy else ("",) * 5
+            writer.writerow(row)
+            file.flush()
+            print(", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

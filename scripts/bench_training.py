@@ -1,0 +1,91 @@
+"""Expert training end to end (physics, networks, updates): control steps a second on all cores, default network.
+
+Beside it what the parts would give alone: the physics, and roll-outs without updates. Writes training.csv into --out.
+"""
+
+import argparse
+import csv
+import functools
+import pathlib
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+from _entry import ROOT
+
+import envs
+from rtc_bench import config as configs
+from rtc_bench import experts, parallel, search
+
+COLUMNS = ("task", "training", "rollouts", "physics", "compile_s")
+TASKS = ("cartpole_thrust", "mjc_walker")
+
+
+def rate(call, steps: int, repeats: int) -> tuple[float, float]:
+    """Control steps a second (median), and the seconds of the first call beyond that."""
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - began)
+    usual = statistics.median(seconds[1:])
+    return steps / usual, seconds[0] - usual
+
+
+def measure(task: str, repeats: int) -> tuple:
+    """A row of the table. One seed on each device, as training runs them."""
+    config = configs.ExpertConfig(task=task, seeds=jax.device_count())
+    env = envs.make(task)
+    _, state = env.reset(jax.random.key(0), 1)
+    nothing = search.Demonstrations(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), 0)
+    trainer = experts.Trainer(config, nothing)
+    runners = [trainer.start(seed) for seed in range(config.seeds)]
+    steps = trainer.samples * config.seeds
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runners)
+
+    def roll(runner: experts.Runner):
+        keys = jax.random.split(runner.key, config.rollout)
+        step = lambda worlds, key: trainer._control_step(state, runner.params, worlds, key)  # noqa: E731
+        return jax.lax.scan(step, runner.worlds, keys)
+
+    def simulate(runner: experts.Runner):
+        action = jax.random.uniform(runner.key, (config.envs, env.action_size), minval=-1.0)
+
+        def step(state, key):
+            _, after, _, terminated, truncated, _ = env.step(key, state, action)
+            return env.where(terminated | truncated, runner.worlds.state, after), None
+
+        return jax.lax.scan(step, runner.worlds.state, jax.random.split(runner.key, config.rollout))[0]
+
+    training, compile_s = rate(lambda: [runner for runner, _ in trainer.advance(runners, 1)], steps, repeats)
+    parts = [functools.partial(parallel.spread(part), stacked) for part in (roll, simulate)]
+    apart = [rate(part, steps, repeats)[0] for part in parts]
+    return (task, round(training), *map(round, apart), f"{compile_s:.1f}")
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="task", help=f"default: {', '.join(TASKS)}")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=ROOT / "runs" / "benchmarks", help="default runs/benchmarks"
+    )
+    given = parser.parse_args()
+    if unknown := [task for task in given.tasks if task not in envs.TASKS]:
+        parser.error(f"unknown task {unknown[0]!r}; tasks: {', '.join(envs.TASKS)}")
+    parallel.setup()
+    jax.config.update("jax_enable_compilation_cache", False)
+    given.out.mkdir(parents=True, exist_ok=True)
+    with open(given.out / "training.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for task in given.tasks or TASKS:
+            row = measure(task, given.repeats)
+            writer.writerow(row)
+            print(", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
