@@ -26,7 +26,7 @@ PICTURE_BATCH = 512
 
 
 class Run:
-    """Episodes of one task on one engine under random actions that are held, compiled for a batch size."""
+    """Episodes of one task on one engine under random actions that are held for a run, compiled for a batch size."""
 
     def __init__(self, task: str, name: str, batch: int, compiled: dict[Any, Callable]):
         devices, engine = jax.device_count(), envs.make(task, engine=ENGINES[name]).engine
@@ -40,12 +40,9 @@ class Run:
 
         start = engine.initial(self.local)
         self.sim = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (devices, *leaf.shape)), start)
-        self.actions = (
-            jax.random.uniform(jax.random.key(0), (devices, 4, self.local), minval=-1.0),
-            jax.random.uniform(jax.random.key(1), (devices, 2, self.local)),
-        )
+        self.devices, self.runs = devices, 0
         if name == "specialised":
-            alone = (self.actions[0][0], self.actions[1][0])
+            alone = (part[0] for part in self.actions())
             began = time.perf_counter()
             step = jax.jit(engine.step).lower(start, *alone).compile()
             self.compile_s, self.peak_mb = time.perf_counter() - began, _peak(step) * devices / 2**20
@@ -56,10 +53,19 @@ class Run:
         for _ in range(2 if name == "specialised" else 0):
             self()  # away from the start, where nothing touches yet
 
+    def actions(self) -> tuple[jax.Array, jax.Array]:
+        """Random motors and thrusters, other ones for every run."""
+        motors, thrusters = jax.random.split(jax.random.key(self.runs))
+        return (
+            jax.random.uniform(motors, (self.devices, 4, self.local), minval=-1.0),
+            jax.random.uniform(thrusters, (self.devices, 2, self.local)),
+        )
+
     def __call__(self) -> float:
         """One run; control steps a second."""
+        actions, self.runs = jax.block_until_ready(self.actions()), self.runs + 1
         began = time.perf_counter()
-        self.sim = jax.block_until_ready(self.run(self.sim, *self.actions))
+        self.sim = jax.block_until_ready(self.run(self.sim, *actions))
         return self.total / (time.perf_counter() - began)
 
 

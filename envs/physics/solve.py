@@ -51,8 +51,8 @@ def dot(a: Array, b: Array) -> Array:
 
 
 def usual_slots(constants: const.Constants, kind: str) -> int:
-    """Slots a batch that nearly always do: scenes with few bodies seldom have two contacts in one batch."""
-    usual = 1 if kind == "polygon_polygon" and constants.bodies.moving <= 4 else 2
+    """Slots a batch that nearly always do, counted in rollouts: the more pairs, the more contacts meet in one batch."""
+    usual = 1 + len(getattr(constants, kind).solved) // 20 if kind == "polygon_polygon" else 2
     return min(usual, all_slots(constants, kind))
 
 
