@@ -46,25 +46,19 @@ def deal(pairs: const.Pairs, active: Array, cap: int) -> Deal:
     return Deal(slot, filled, (touching & ~fits).any())
 
 
-def to_slots(slot: Array, size: int, table: Array) -> Array:
+def to_slots(deal: Deal, table: Array) -> Array:
     """[F, Q, B or 1] of the pairs -> [F, S, B] of the slots; an empty slot gets the first pair's."""
-    numbers = np.arange(size, dtype=np.int32)[:, None]
-    shape = (table.shape[0], size, slot.shape[-1])
-    taken = jnp.broadcast_to(table[:, :1], shape)
-    for pair in range(1, slot.shape[0]):
-        here = (slot[pair : pair + 1] == numbers)[None]
-        taken = jnp.where(here, jnp.broadcast_to(table[:, pair : pair + 1], shape), taken)
-    return taken
+    numbers = np.arange(deal.filled.shape[0], dtype=np.int32)[:, None, None]
+    here = deal.slot[None] == numbers  # [S, Q, B]
+    taken = jnp.where(here[None], table[:, None], 0.0).sum(2)
+    return jnp.where(deal.filled[None], taken, table[:, :1])
 
 
-def to_pairs(slot: Array, values: Array) -> Array:
+def to_pairs(deal: Deal, values: Array) -> Array:
     """[F, S, B] of the slots -> [F, Q, B] of the pairs; a pair without a slot gets 0."""
-    shape = (values.shape[0], *slot.shape)
-    given = jnp.zeros(shape, values.dtype)
-    for number in range(values.shape[1]):
-        here = (slot == number)[None]
-        given = jnp.where(here, jnp.broadcast_to(values[:, number : number + 1], shape), given)
-    return given
+    numbers = np.arange(deal.filled.shape[0], dtype=np.int32)[:, None, None]
+    here = deal.slot[None] == numbers
+    return jnp.where(here[None], values[:, :, None], 0.0).sum(1)
 
 
 def of_rows(row: Array, candidates: np.ndarray, table: Array | np.ndarray) -> Array:

@@ -77,7 +77,7 @@ class Solver:
         """Fill the slots; ``bodies`` are as they move before motors act."""
         pairs, solved = self.pairs, self.pairs.solved
         fixed = np.stack([pairs.a[solved], pairs.b[solved], pairs.friction, pairs.restitution, pairs.keeps_impulse])
-        taken = settle(deals.to_slots(deal.slot, self.size, jnp.asarray(fixed, jnp.float32)[..., None]))
+        taken = settle(deals.to_slots(deal, jnp.asarray(fixed, jnp.float32)[..., None]))
         row, (friction, restitution, keeps) = taken[:2], taken[2:]
         sides = [self._side(where, row[i], self.rows[i]) for i in range(2)]
         (side_a, *heft_a), (side_b, *heft_b) = sides
@@ -152,7 +152,7 @@ class Solver:
         Returns the bodies and the impulses by contact point and batch, [K][batches] of (normal, tangent), each [cap, B].
         """
         points = slots.point.shape[0]
-        held = deals.to_slots(deal.slot, self.size, jnp.concatenate([kept.normal, kept.tangent]))
+        held = deals.to_slots(deal, jnp.concatenate([kept.normal, kept.tangent]))
         held = settle(jnp.where(jnp.concatenate([slots.active] * 2), held, 0.0))
         for k in range(points):
             lever = self.lever(bodies, slots.row, slots.point[k])
@@ -166,7 +166,7 @@ class Solver:
     def remember(self, deal: deals.Deal, impulses) -> states.Impulses:
         """The impulses by pair, for the next physics step."""
         flat = [jnp.concatenate([held[part] for held in row]) for part in (0, 1) for row in impulses]
-        both = deals.to_pairs(deal.slot, jnp.stack(flat))
+        both = deals.to_pairs(deal, jnp.stack(flat))
         return states.Impulses(*jnp.split(both, 2))
 
     def prepare(self, bodies: Bodies, slots: Slots, k: int) -> Point:
