@@ -69,6 +69,7 @@ def _bodies(bodies: dict[int, scenes.Body], template):
         columns["active"][index] = True
         for name in ("position", "rotation", "inverse_mass", "inverse_inertia", "friction", "restitution"):
             columns[name][index] = getattr(body, name)
+        columns["velocity"][index], columns["angular_velocity"][index] = body.velocity, body.spin
         columns["collision_mode"][index] = body.collision_mode
         columns["radius"][index] = body.radius
         if body.vertices is not None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+from collections.abc import Callable
 
 from envs import scene as scenes
 
@@ -20,22 +21,28 @@ def packaged(level: str) -> scenes.Scene:
 
 
 def load(path: pathlib.Path | str) -> scenes.Scene:
-    """A level file as a scene named like the file. Raises UnsupportedLevel, as for levels of another size."""
+    """A level file as a scene named like the file. Raises UnsupportedLevel."""
     path = pathlib.Path(path)
     return from_json(json.loads(path.read_text()), name=path.stem)
 
 
 def from_json(level: dict, *, name: str) -> scenes.Scene:
-    """A decoded level as a scene."""
+    """A decoded level as a scene. Smaller levels are put into the slots of the size 'l', as kinetix-env expands them."""
     state, sizes = level["env_state"], level["static_env_params"]
-    if (sizes["num_polygons"], sizes["num_circles"]) != (scenes.POLYGON_SLOTS, scenes.CIRCLE_SLOTS):
-        raise UnsupportedLevel(f"level {name!r} has another size than 'l' (12 polygons, 4 circles); use an 'l' level")
-    bodies = [_body(name, slot, item) for slot, item in enumerate(state["polygon"] + state["circle"]) if item["active"]]
+    for part, most in (("polygon", scenes.POLYGON_SLOTS), ("circle", scenes.CIRCLE_SLOTS), ("joint", scenes.JOINT_SLOTS)):
+        if sizes[f"num_{part}s"] > most:
+            raise UnsupportedLevel(f"level {name!r} has {sizes[f'num_{part}s']} {part} slots; scenes have {most}")
+    shift = scenes.POLYGON_SLOTS - sizes["num_polygons"]  # circles are numbered after the polygons
+
+    def slot(index: int) -> int:
+        return index + shift * (index >= sizes["num_polygons"])
+
+    shapes = enumerate(state["polygon"] + state["circle"])
     return scenes.Scene(
         name=name,
-        bodies=tuple(bodies),
-        joints=tuple(_joint(item) for item in state["joint"] if item["active"]),
-        thrusters=tuple(_thruster(item) for item in state["thruster"] if item["active"]),
+        bodies=tuple(_body(name, slot(index), item) for index, item in shapes if item["active"]),
+        joints=tuple(_joint(item, slot) for item in state["joint"] if item["active"]),
+        thrusters=tuple(_thruster(item, slot) for item in state["thruster"] if item["active"]),
         gravity=state["gravity"]["1"],
     )
 
@@ -50,8 +57,6 @@ def _body(name: str, slot: int, item: dict) -> scenes.Body:
         raise UnsupportedLevel(
             f"level {name!r}: polygon {slot} has {item['n_vertices']} corners; scenes know triangles, quads and circles"
         )
-    if _point(item["velocity"]) != (0.0, 0.0) or item["angular_velocity"] != 0.0:
-        raise UnsupportedLevel(f"level {name!r}: body {slot} starts in motion; scenes start at rest")
     return scenes.Body(
         slot=slot,
         position=_point(item["position"]),
@@ -65,13 +70,15 @@ def _body(name: str, slot: int, item: dict) -> scenes.Body:
         collision_mode=item["collision_mode"],
         role=item["role"],
         density=item["density"],
+        velocity=_point(item["velocity"]),
+        spin=item["angular_velocity"],
     )
 
 
-def _joint(item: dict) -> scenes.Joint:
+def _joint(item: dict, slot: Callable[[int], int]) -> scenes.Joint:
     return scenes.Joint(
-        a=item["a_index"],
-        b=item["b_index"],
+        a=slot(item["a_index"]),
+        b=slot(item["b_index"]),
         a_anchor=_point(item["a_relative_pos"]),
         b_anchor=_point(item["b_relative_pos"]),
         fixed=item["is_fixed_joint"],
@@ -84,9 +91,9 @@ def _joint(item: dict) -> scenes.Joint:
     )
 
 
-def _thruster(item: dict) -> scenes.Thruster:
+def _thruster(item: dict, slot: Callable[[int], int]) -> scenes.Thruster:
     return scenes.Thruster(
-        body=item["object_index"],
+        body=slot(item["object_index"]),
         anchor=_point(item["relative_position"]),
         rotation=item["rotation"],
         power=item["power"],

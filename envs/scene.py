@@ -39,6 +39,8 @@ class Body:
     collision_mode: int = 1  # 0 passes through 0 and 1, 1 is normal, 2 collides with everything
     role: int = NO_ROLE
     density: float = 1.0
+    velocity: Point = (0.0, 0.0)  # m/s, at the start
+    spin: float = 0.0  # rad/s, at the start
 
     @property
     def moves(self) -> bool:

@@ -39,6 +39,8 @@ class Bodies:
     moving: int
     position: Array  # [R, 2]
     angle: Array  # [R]
+    velocity: Array  # [R, 2], at the start
+    spin: Array  # [R]
     inverse_mass: Array  # [R]
     inverse_inertia: Array  # [R]
     vertices: Array  # [R, 4, 2], zeros for circles
@@ -96,6 +98,8 @@ def _bodies(ordered: list[scenes.Body], moving: int) -> Bodies:
         moving=moving,
         position=column(lambda body: body.position),
         angle=column(lambda body: body.rotation),
+        velocity=column(lambda body: body.velocity),
+        spin=column(lambda body: body.spin),
         inverse_mass=column(lambda body: body.inverse_mass),
         inverse_inertia=column(lambda body: body.inverse_inertia),
         vertices=vertices,

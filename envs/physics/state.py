@@ -39,7 +39,7 @@ class Sim(NamedTuple):
 
 
 def initial(constants: const.Constants, batch: int) -> Sim:
-    """The scene as it starts, at rest, ``batch`` times."""
+    """The scene as it starts, ``batch`` times."""
     bodies, moving = constants.bodies, constants.bodies.moving
 
     def rows(column):
@@ -49,12 +49,10 @@ def initial(constants: const.Constants, batch: int) -> Sim:
         shape = (points, len(pairs.solved), batch)
         return Impulses(jnp.zeros(shape), jnp.zeros(shape))
 
-    still = jnp.zeros((moving, batch))
     quiet = jnp.zeros((len(constants.joints), batch))
+    columns = (*bodies.position.T, bodies.angle, *bodies.velocity.T, bodies.spin)
     return Sim(
-        motion=Motion(
-            rows(bodies.position[:, 0]), rows(bodies.position[:, 1]), rows(bodies.angle), still, still, still
-        ),
+        motion=Motion(*map(rows, columns)),
         polygon_polygon=impulses(constants.polygon_polygon, 2),
         circle_polygon=impulses(constants.circle_polygon, 1),
         circle_circle=impulses(constants.circle_circle, 1),

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import importlib.util
+import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,7 @@ import pytest
 
 import envs
 from envs import env as env_module
-from envs import kinetix_engine, oracle, tasks
+from envs import kinetix_engine, kinetix_levels, oracle, tasks
 from envs.physics import constants as const
 from envs.physics import deal as deals
 from envs.physics import engine as fast_engine
@@ -89,6 +92,48 @@ def test_the_visited_states_are_of_all_kinds(visited):
                 beyond, within = beyond + outside.sum(), within + (~outside).sum()
         solved += int(seen.solved.sum())
     assert min(air, ground, beyond, within, solved) > 100
+
+
+def packaged(level: str, change=None):
+    """A level file that is not among the tasks, perhaps changed, as a scene."""
+    folder = importlib.util.find_spec("kinetix").submodule_search_locations[0]
+    content = json.loads((pathlib.Path(folder) / "levels" / f"{level}.json").read_text())
+    if change:
+        change(content["env_state"])
+    return kinetix_levels.from_json(content, name=level)
+
+
+def in_motion(state: dict) -> None:
+    for item in state["polygon"]:
+        if item["active"] and item["inverse_mass"]:
+            item["velocity"], item["angular_velocity"] = {"0": 1.5, "1": 0.5}, 2.0
+
+
+@pytest.mark.parametrize(("level", "change"), [("l/h6_lorry", None), ("m/h0_unicycle", in_motion)])
+def test_other_levels_equal_the_stock_engine_too(level, change, stock_step):
+    """Also smaller ones, and ones that start in motion."""
+    stock = kinetix_engine.KinetixEngine(packaged(level, change))
+    engine = fast_engine.FastEngine(stock.scene)
+    for ours, theirs in zip(engine.bodies(engine.initial(1)), stock.bodies(stock.initial(1)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    errors = oracle.errors(engine, stock, oracle.visit(stock, stock_step, at_random, batch=BATCH, steps=40))
+    assert (errors.position <= 1e-5).mean() >= 0.999
+    assert (errors.angle <= 1e-4).mean() >= 0.999
+
+
+def test_a_triangle_is_refused_by_name_and_the_stock_engine_runs_it(stock_step):
+    def cut(state: dict) -> None:
+        state["polygon"][5]["n_vertices"] = 3
+
+    scene = packaged("l/mjc_swimmer", cut)
+    with pytest.raises(const.UnsupportedScene, match=r"level 'l/mjc_swimmer': polygon 5 has 3 corners.*engine=kinetix"):
+        envs.make(scene)
+    env = envs.make(scene, engine="kinetix", interface="kinetix")
+    obs, state = env.reset(jax.random.key(0), BATCH)
+    assert int(state.sim.polygon.n_vertices[5, 0]) == 3
+    after = stock_step(state.sim, *at_random(0, None))[0]
+    moved = np.abs(np.asarray(env.observe(state._replace(sim=after)) - obs))
+    assert np.isfinite(moved).all() and moved.max() > 1e-3
 
 
 def bodies_with(**factors):

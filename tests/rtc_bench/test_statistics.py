@@ -53,3 +53,11 @@ def test_the_mean_over_tasks_weighs_tasks_alike_and_narrows_with_their_number():
     four = statistics.stratified_interval([0.5] * 4, [98] * 4)
     assert four[2] - four[0] == pytest.approx((one[2] - one[0]) / 2)  # 1 / sqrt 4
     assert 0 <= low < mean < high <= 1
+
+
+def test_two_proportions_that_differ_by_two_standard_errors_are_seen():
+    assert statistics.two_proportion_p((50, 50), (100, 100)) == 1.0
+    assert statistics.two_proportion_p((100, 100), (100, 100)) == 1.0
+    # 60 and 40 of 100: pooled 0.5, standard error sqrt(0.25 * 2 / 100) = 0.0707, z = 2.83, two-sided p 0.0047
+    assert statistics.two_proportion_p((60, 40), (100, 100)) == pytest.approx(0.0047, abs=1e-4)
+    assert statistics.two_proportion_p((40, 60), (100, 100)) == pytest.approx(0.0047, abs=1e-4)

@@ -1,0 +1,37 @@
+"""The benchmark scripts: a wrong task is one line, and one small measurement runs through."""
+
+import csv
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import envs
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, ROOT / "scripts" / script, *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", ["bench_physics.py", "bench_training.py", "bench_equivalence.py"])
+def test_a_wrong_task_is_refused_in_one_line(script):
+    done = run(script, "car_lunch")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"{script}: error: unknown task 'car_lunch'; tasks: grasp_easy")
+
+
+def test_the_physics_benchmark_writes_table_and_picture(tmp_path):
+    done = run("bench_physics.py", "cartpole_thrust", "--batch", "4", "--repeats", "1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader((tmp_path / "physics.csv").open())
+    assert list(row) == ["task", "batch", "stock", "specialised", "ratio", "compile_s", "peak_mb"]
+    assert float(row["ratio"]) == pytest.approx(float(row["specialised"]) / float(row["stock"]), rel=0.01, abs=0.06)
+    assert (tmp_path / "physics.png").stat().st_size > 1000
+
+
+def test_the_committed_table_is_complete():
+    rows = list(csv.DictReader((ROOT / "results" / "benchmarks" / "physics.csv").open()))
+    assert [(row["task"], row["batch"]) for row in rows] == [(t, b) for t in envs.TASKS for b in ("64", "512", "4096")]
