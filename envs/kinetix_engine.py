@@ -139,7 +139,8 @@ class KinetixEngine:
 
     def initial(self, batch: int):
         """The scene at rest, ``batch`` times."""
-        return jax.tree.map(lambda leaf: jnp.repeat(jnp.asarray(leaf)[..., None], batch, -1), self.start)
+        # In NumPy: JAX would compile a program for every leaf's shape.
+        return jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[..., None], batch, -1)), self.start)
 
     def step(self, sim, motors: Array, thrusters: Array):
         """One control step: sim, solved [B], failed [B], distance [B] (metres)."""

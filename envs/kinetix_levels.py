@@ -29,7 +29,11 @@ def load(path: pathlib.Path | str) -> scenes.Scene:
 def from_json(level: dict, *, name: str) -> scenes.Scene:
     """A decoded level as a scene. Smaller levels are put into the slots of the size 'l', as kinetix-env expands them."""
     state, sizes = level["env_state"], level["static_env_params"]
-    for part, most in (("polygon", scenes.POLYGON_SLOTS), ("circle", scenes.CIRCLE_SLOTS), ("joint", scenes.JOINT_SLOTS)):
+    for part, most in (
+        ("polygon", scenes.POLYGON_SLOTS),
+        ("circle", scenes.CIRCLE_SLOTS),
+        ("joint", scenes.JOINT_SLOTS),
+    ):
         if sizes[f"num_{part}s"] > most:
             raise UnsupportedLevel(f"level {name!r} has {sizes[f'num_{part}s']} {part} slots; scenes have {most}")
     shift = scenes.POLYGON_SLOTS - sizes["num_polygons"]  # circles are numbered after the polygons

@@ -5,7 +5,7 @@ changes in the last place. What can be held to it are single control steps from 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -46,11 +46,11 @@ def visit(stock: kinetix_engine.KinetixEngine, step: Callable, choose: Callable,
 
     ``step`` is the jitted ``stock.step``; ``choose(time, sim)`` returns motors [4, batch] and thrusters [2, batch].
     """
-    sim, seen = stock.initial(batch), []
+    sim, bodies, seen = stock.initial(batch), jax.jit(stock.bodies), []
     for time in range(steps):
         motors, thrusters = choose(time, sim)
         after, *decided = step(sim, motors, thrusters)
-        seen.append(Visited(sim, motors, thrusters, stock.bodies(after), *decided))
+        seen.append(Visited(sim, motors, thrusters, bodies(after), *decided))
         sim = after
     return join(seen)
 
@@ -62,16 +62,26 @@ def join(parts: list[Visited]) -> Visited:
 
 def errors(engine: fast_engine.FastEngine, stock: kinetix_engine.KinetixEngine, seen: Visited) -> Errors:
     """One control step of ``engine`` from every visited state, against the stock engine's."""
-    start = to_sim(engine.constants, stock.scene, stock, seen.before)
-    sim, solved, failed, distance = jax.jit(engine.step)(start, seen.motors, seen.thrusters)
-    position, angle = apart(tuple(sim.motion), seen.bodies)
-    reward = (solved != seen.solved) | (failed != seen.failed)
-    return Errors(position, angle, np.abs(np.asarray(distance - seen.distance)), np.asarray(reward))
+    step, found = jax.jit(engine.step), []
+    for some in _batches(seen, len(seen.solved), fast_engine.CPU_BLOCK):
+        start = to_sim(engine.constants, stock.scene, stock, some.before)
+        sim, solved, failed, distance = jax.device_get(step(start, some.motors, some.thrusters))
+        position, angle = apart(tuple(sim.motion), some.bodies)
+        reward = (solved != some.solved) | (failed != some.failed)
+        found.append(Errors(position, angle, np.abs(distance - some.distance), reward))
+    return Errors(*(np.concatenate(part)[: len(seen.solved)] for part in zip(*found, strict=True)))
+
+
+def _batches(seen: Visited, count: int, batch: int) -> Iterator[Visited]:
+    """The first ``count`` states in batches of one size; the last one is filled up with its own states."""
+    for first in range(0, count, batch):
+        index = np.resize(np.arange(first, min(first + batch, count)), batch)
+        yield jax.tree.map(functools.partial(np.take, indices=index, axis=-1), seen)
 
 
 def apart(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Largest difference over the bodies, each [N]: in x or y (m) and in angle (rad)."""
-    x, y, angle = (np.abs(np.asarray(a - b)) for a, b in zip(one[:3], other[:3], strict=True))
+    x, y, angle = (np.abs(np.asarray(a) - np.asarray(b)) for a, b in zip(one[:3], other[:3], strict=True))
     return np.maximum(x, y).max(0), angle.max(0)
 
 
@@ -82,14 +92,15 @@ def sensitivity(
 
     ``which`` are indices into the visited states. Returns the largest difference of ``tries`` in position and in angle.
     """
-    rng, worst = np.random.default_rng(0), []
-    for first in range(0, len(which), batch):
-        index = np.resize(which[first : first + batch], batch)
-        some = jax.tree.map(functools.partial(np.take, indices=index, axis=-1), seen)
-        before, motors, thrusters, bodies = some[:4]
-        changes = [apart(stock.bodies(step(nudged(before, rng), motors, thrusters)[0]), bodies) for _ in range(tries)]
-        worst.append(np.max(changes, 0)[:, : len(which) - first])
-    return tuple(np.concatenate(worst, 1)) if worst else (np.zeros(0), np.zeros(0))
+    rng, bodies_of, worst = np.random.default_rng(0), jax.jit(stock.bodies), []
+    chosen = jax.tree.map(functools.partial(np.take, indices=which, axis=-1), seen)
+    for some in _batches(chosen, len(which), batch):
+        steps = [step(nudged(some.before, rng), some.motors, some.thrusters)[0] for _ in range(tries)]
+        worst.append(np.max([apart(bodies_of(after), some.bodies) for after in steps], 0))
+    if not worst:
+        return np.zeros(0), np.zeros(0)
+    position, angle = np.concatenate(worst, 1)[:, : len(which)]
+    return position, angle
 
 
 def nudged(sim, rng: np.random.Generator):
@@ -121,12 +132,13 @@ def to_sim(constants: const.Constants, scene: scenes.Scene, stock: kinetix_engin
         return states.Impulses(*(np.swapaxes(p, 0, 1) if points == 2 else p[None] for p in parts))
 
     joints = len(constants.joints)
+    impulse = np.asarray(sim.joint.acc_impulse)[:joints]
     return states.Sim(
-        states.Motion(*stock.bodies(sim)),
+        states.Motion(*jax.jit(stock.bodies)(sim)),
         impulses("polygon_polygon", sim.acc_rr_manifolds, 2),
         impulses("circle_polygon", sim.acc_cr_manifolds, 1),
         impulses("circle_circle", sim.acc_cc_manifolds, 1),
-        sim.joint.acc_impulse[:joints, 0],
-        sim.joint.acc_impulse[:joints, 1],
-        sim.joint.acc_r_impulse[:joints],
+        impulse[:, 0],
+        impulse[:, 1],
+        np.asarray(sim.joint.acc_r_impulse)[:joints],
     )

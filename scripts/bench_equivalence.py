@@ -9,13 +9,11 @@ Writes equivalence.csv into --out; `make bench` puts it into results/benchmarks.
   policy               the first digits of the policy file's SHA-256
 """
 
-import argparse
-import csv
 import pathlib
 
+import _bench
 import jax
 import numpy as np
-from _entry import ROOT
 
 import envs
 from envs import kinetix_engine, oracle
@@ -78,29 +76,19 @@ def solve_rates(task: str, file: pathlib.Path, episodes: int) -> tuple:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="task", help=f"default all: {', '.join(envs.TASKS)}")
-    parser.add_argument("--episodes", type=int, default=2048)
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=ROOT / "runs" / "benchmarks", help="default runs/benchmarks"
-    )
-    given = parser.parse_args()
-    if unknown := [task for task in given.tasks if task not in envs.TASKS]:
-        parser.error(f"unknown task {unknown[0]!r}; tasks: {', '.join(envs.TASKS)}")
+    parser = _bench.parser(__doc__)
+    parser.add_argument("--episodes", type=int, default=2048, help="default 2048")
+    given = _bench.parse(parser)
     parallel.setup()
     step = jax.jit(kinetix_engine.KinetixEngine(envs.tasks.scene("catapult")).step)  # a scene is data to it
-    given.out.mkdir(parents=True, exist_ok=True)
-    with open(given.out / "equivalence.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for task in given.tasks or envs.TASKS:
-            stock = kinetix_engine.KinetixEngine(envs.tasks.scene(task))
-            row = (task, *single_steps(stock, step), *(f"{metres:.1e}" for metres in divergence(stock, step)))
-            policy = checkpoint.zoo().get(task)
-            row += solve_rates(task, policy, given.episodes) if policy else ("",) * 5
-            writer.writerow(row)
-            file.flush()
-            print(", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
+    rows: list[_bench.Row] = []
+    for task in given.tasks:
+        stock = kinetix_engine.KinetixEngine(envs.tasks.scene(task))
+        row = (task, *single_steps(stock, step), *(f"{metres:.1e}" for metres in divergence(stock, step)))
+        policy = checkpoint.zoo().get(task)
+        row += solve_rates(task, policy, given.episodes) if policy else ("",) * 5
+        rows.append(dict(zip(COLUMNS, row, strict=True)))
+        _bench.record(given.out / "equivalence.csv", rows)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,19 @@ Every task at batch 64, 512 and 4096, medians of repeats, with compile time and 
 Writes physics.csv and physics.png into --out; `make bench` puts them into results/benchmarks.
 """
 
-import argparse
-import csv
 import pathlib
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import _bench
 import jax
 import jax.numpy as jnp
-from _entry import ROOT
 
 import envs
 from rtc_bench import parallel
 
-COLUMNS = ("task", "batch", "stock", "specialised", "ratio", "compile_s", "peak_mb")
 ENGINES = {"specialised": "fast", "stock": "kinetix"}
 STEPS = {"specialised": 32, "stock": 2}  # control steps a run
 PICTURE_BATCH = 512
@@ -74,9 +71,9 @@ def _peak(step: jax.stages.Compiled) -> int:
     return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
 
-def measure(tasks: list[str], batches: list[int], repeats: int) -> list[dict[str, Any]]:
+def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Path) -> list[_bench.Row]:
     """One row for each task and batch size; the engines take turns."""
-    rows: list[dict[str, Any]] = []
+    rows: list[_bench.Row] = []
     compiled: dict[Any, Callable] = {}
     for task in tasks:
         for batch in batches:
@@ -87,28 +84,37 @@ def measure(tasks: list[str], batches: list[int], repeats: int) -> list[dict[str
                     rates[name].append(run())
             stock, fast = (statistics.median(rates[name]) for name in ("stock", "specialised"))
             own = runs["specialised"]
-            values = (task, batch, round(stock), round(fast), f"{fast / stock:.1f}")
-            rows.append(dict(zip(COLUMNS, (*values, f"{own.compile_s:.1f}", f"{own.peak_mb:.1f}"), strict=True)))
-            print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+            rows.append(
+                {
+                    "task": task,
+                    "batch": batch,
+                    "stock": round(stock),
+                    "specialised": round(fast),
+                    "ratio": round(fast / stock, 1),
+                    "compile_s": round(own.compile_s, 1),
+                    "peak_mb": round(own.peak_mb, 1),
+                }
+            )
+            _bench.record(path, rows)
     return rows
 
 
-def draw(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+def draw(rows: list[Any], path: pathlib.Path) -> None:
     """Both engines' speeds task by task, with their ratio."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    batches = sorted({int(row["batch"]) for row in rows})
+    batches = sorted({row["batch"] for row in rows})
     batch = PICTURE_BATCH if PICTURE_BATCH in batches else batches[-1]
-    shown = [row for row in rows if int(row["batch"]) == batch]
+    shown = [row for row in rows if row["batch"] == batch]
     figure, axis = pyplot.subplots(figsize=(9, 0.42 * len(shown) + 1.6))
     places = range(len(shown))[::-1]
     for name, colour, shift in (("specialised", "#0b6e99", 0.2), ("stock", "#b8b8b8", -0.2)):
         axis.barh([place + shift for place in places], [row[name] for row in shown], 0.38, color=colour, label=name)
     for place, row in zip(places, shown, strict=True):
-        axis.text(row["specialised"] * 1.05, place + 0.2, f"{float(row['ratio']):.0f} x", va="center", fontsize=9)
+        axis.text(row["specialised"] * 1.05, place + 0.2, f"{row['ratio']:.0f} x", va="center", fontsize=9)
     axis.set_xscale("log")
     axis.set_xlim(right=max(row["specialised"] for row in shown) * 2)
     axis.set_yticks(list(places), [row["task"] for row in shown])
@@ -127,30 +133,19 @@ def _machine() -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="task", help=f"default all: {', '.join(envs.TASKS)}")
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512, 4096])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=ROOT / "runs" / "benchmarks", help="default runs/benchmarks"
-    )
-    given = parser.parse_args()
-    if unknown := [task for task in given.tasks if task not in envs.TASKS]:
-        parser.error(f"unknown task {unknown[0]!r}; tasks: {', '.join(envs.TASKS)}")
+    parser = _bench.parser(__doc__)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512, 4096], help="default 64 512 4096")
+    parser.add_argument("--repeats", type=int, default=5, help="default 5")
+    given = _bench.parse(parser)
     parallel.setup()
-    if min(given.batch) < jax.device_count() or given.repeats < 1:
-        parser.error(f"a batch has at least one environment a device ({jax.device_count()}), and repeats are 1 or more")
+    if min(given.batch) < jax.device_count():
+        parser.error(f"a batch has at least one environment a device, {jax.device_count()} here")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are cold ones
-    rows = measure(given.tasks or list(envs.TASKS), given.batch, given.repeats)
-    given.out.mkdir(parents=True, exist_ok=True)
-    with open(given.out / "physics.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows: list[Any] = measure(given.tasks, given.batch, given.repeats, given.out / "physics.csv")
     draw(rows, given.out / "physics.png")
-    ratios = [float(row["ratio"]) for row in rows if int(row["batch"]) == PICTURE_BATCH]
-    if ratios:
-        print(f"batch {PICTURE_BATCH}: median ratio {statistics.median(ratios):.1f}, lowest {min(ratios):.1f}")
+    for batch in given.batch:
+        ratios = [row["ratio"] for row in rows if row["batch"] == batch]
+        print(f"batch {batch}: median ratio {statistics.median(ratios):.1f}, lowest {min(ratios):.1f}")
     print(f"written to {given.out}: physics.csv, physics.png")
 
 

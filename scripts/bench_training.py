@@ -3,22 +3,18 @@
 Beside it what the parts would give alone: the physics, and roll-outs without updates. Writes training.csv into --out.
 """
 
-import argparse
-import csv
 import functools
-import pathlib
 import statistics
 import time
 
+import _bench
 import jax
 import jax.numpy as jnp
-from _entry import ROOT
 
 import envs
 from rtc_bench import config as configs
 from rtc_bench import experts, parallel, search
 
-COLUMNS = ("task", "training", "rollouts", "physics", "compile_s")
 TASKS = ("cartpole_thrust", "mjc_walker")
 
 
@@ -33,7 +29,7 @@ def rate(call, steps: int, repeats: int) -> tuple[float, float]:
     return steps / usual, seconds[0] - usual
 
 
-def measure(task: str, repeats: int) -> tuple:
+def measure(task: str, repeats: int) -> _bench.Row:
     """A row of the table. One seed on each device, as training runs them."""
     config = configs.ExpertConfig(task=task, seeds=jax.device_count())
     env = envs.make(task)
@@ -60,31 +56,27 @@ def measure(task: str, repeats: int) -> tuple:
 
     training, compile_s = rate(lambda: [runner for runner, _ in trainer.advance(runners, 1)], steps, repeats)
     parts = [functools.partial(parallel.spread(part), stacked) for part in (roll, simulate)]
-    apart = [rate(part, steps, repeats)[0] for part in parts]
-    return (task, round(training), *map(round, apart), f"{compile_s:.1f}")
+    rollouts, physics = (round(rate(part, steps, repeats)[0]) for part in parts)
+    return {
+        "task": task,
+        "training": round(training),
+        "rollouts": rollouts,
+        "physics": physics,
+        "compile_s": round(compile_s, 1),
+    }
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="task", help=f"default: {', '.join(TASKS)}")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=ROOT / "runs" / "benchmarks", help="default runs/benchmarks"
-    )
-    given = parser.parse_args()
-    if unknown := [task for task in given.tasks if task not in envs.TASKS]:
-        parser.error(f"unknown task {unknown[0]!r}; tasks: {', '.join(envs.TASKS)}")
+    parser = _bench.parser(__doc__, TASKS)
+    parser.add_argument("--repeats", type=int, default=7, help="default 7")
+    given = _bench.parse(parser)
     parallel.setup()
     jax.config.update("jax_enable_compilation_cache", False)
-    given.out.mkdir(parents=True, exist_ok=True)
-    with open(given.out / "training.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for task in given.tasks or TASKS:
-            row = measure(task, given.repeats)
-            writer.writerow(row)
-            print(", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
+    rows: list[_bench.Row] = []
+    for task in given.tasks:
+        rows.append(measure(task, given.repeats))
+        _bench.record(given.out / "training.csv", rows)
 
 
 if __name__ == "__main__":

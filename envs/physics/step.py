@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs.physics import collide, joints, solve, stages
+from envs.physics import collide, joints, solve
 from envs.physics import constants as const
 from envs.physics import deal as deals
 from envs.physics import state as states
@@ -108,7 +108,8 @@ def _solve(
         kept = getattr(sim, solver.kind)
         bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], dealt[solver.kind], kept)
 
-    def iterate(bodies: solve.Bodies, impulses, pulls, slots, arms):
+    def iterate(_, carry):
+        bodies, impulses, pulls = carry
         rows = joints.Rows(constants, bodies)
         pulls = [
             tuple(old + new for old, new in zip(pull, joints.solve_joint(rows, joint, arm), strict=True))
@@ -121,11 +122,8 @@ def _solve(
             bodies, impulses[solver.kind] = solver.iterate(bodies, slots[solver.kind], impulses[solver.kind])
         return bodies, impulses, pulls
 
-    once = stages.stage(iterate)
     pulls = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
-    bodies, impulses, pulls = jax.lax.fori_loop(
-        0, const.ITERATIONS, lambda _, carry: once(*carry, slots, arms), (bodies, impulses, pulls)
-    )
+    bodies, impulses, pulls = jax.lax.fori_loop(0, const.ITERATIONS, iterate, (bodies, impulses, pulls))
     (x, y), (vx, vy) = bodies.position, bodies.velocity
     pulled = [jnp.stack(part) for part in zip(*pulls, strict=True)] or [sim.joint_x] * 3
     return sim._replace(

@@ -1,0 +1,45 @@
+"""What the benchmark scripts share: their command line, and tables that are whole after every row."""
+
+import argparse
+import collections.abc
+import csv
+import io
+import pathlib
+
+from _entry import ROOT
+
+import envs
+from policies import checkpoint
+
+Row = dict[str, object]
+
+
+def parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argparse.ArgumentParser:
+    """A command line with tasks (``tasks`` by default) and --out."""
+    new = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    new.add_argument("tasks", nargs="*", metavar="task", default=list(tasks), help=f"default: {', '.join(tasks)}")
+    folder = ROOT / "runs" / "benchmarks"
+    new.add_argument("--out", type=pathlib.Path, default=folder, help="folder; default runs/benchmarks")
+    return new
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments; a task that does not exist, or a count below 1, ends the script with one line."""
+    given = parser.parse_args()
+    for task in given.tasks:
+        if task not in envs.TASKS:
+            parser.error(f"unknown task {task!r}; tasks: {', '.join(envs.TASKS)}")
+    for name, value in vars(given).items():
+        if isinstance(value, int) and value < 1:
+            parser.error(f"{name} is {value}; give 1 or more")
+    return given
+
+
+def record(path: pathlib.Path, rows: list[Row]) -> None:
+    """Print the newest row, and write all of them."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    checkpoint.write_whole(path, text.getvalue().encode())
+    print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
