@@ -138,7 +138,7 @@ class KinetixEngine:
         self.env = _stock_env()
 
     def initial(self, batch: int):
-        """The scene at rest, ``batch`` times."""
+        """The scene as it starts, ``batch`` times."""
         # In NumPy: JAX would compile a program for every leaf's shape.
         return jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[..., None], batch, -1)), self.start)
 

@@ -20,6 +20,8 @@ _DIGIT = 5  # bits: a batch never holds more than 16 contacts
 class Deal(NamedTuple):
     """Where the solved pairs of one kind sit."""
 
+    touching: Array  # [Q, B] bool
+    batch: Array  # [Q, B] int32, of a pair that touches
     slot: Array  # [Q, B] int32, batch * cap + place in the batch; beyond the last slot where a pair has none
     filled: Array  # [S, B] bool
     overflow: Array  # [] bool: some pair that touches found no slot
@@ -43,7 +45,7 @@ def deal(pairs: const.Pairs, active: Array, cap: int) -> Deal:
     size = pairs.batches * cap
     slot = jnp.where(fits, batch * cap + place, size)
     filled = (slot[None] == np.arange(size, dtype=np.int32)[:, None, None]).any(1)
-    return Deal(slot, filled, (touching & ~fits).any())
+    return Deal(touching, batch, slot, filled, (touching & ~fits).any())
 
 
 def to_slots(deal: Deal, table: Array) -> Array:
@@ -61,14 +63,14 @@ def to_pairs(deal: Deal, values: Array) -> Array:
     return jnp.where(here[None], values[:, :, None], 0.0).sum(1)
 
 
-def of_rows(row: Array, candidates: np.ndarray, table: Array | np.ndarray) -> Array:
-    """What a table [F, R, B or 1] says of the body that sits in each slot, [F, S, B].
+def of_rows(row: Array, candidates: np.ndarray, table: Array, otherwise: Array | float) -> Array:
+    """What a table [F, R, B or 1] says of the body that sits in each slot: [..., B] rows -> [F, ..., B].
 
-    ``row`` [S, B] is one of ``candidates``; where it is none of them the first one's entry is taken.
+    Where the row is none of the ``candidates``, the result is ``otherwise``, which broadcasts to it.
     """
     shape = (table.shape[0], *row.shape)
-    taken = jnp.broadcast_to(table[:, candidates[0]][:, None], shape)
-    for candidate in candidates[1:]:
-        here = (row == np.float32(candidate))[None]
-        taken = jnp.where(here, jnp.broadcast_to(table[:, candidate][:, None], shape), taken)
+    taken = jnp.broadcast_to(otherwise, shape)
+    for candidate in candidates:
+        entry = table[:, candidate].reshape(shape[0], *(1,) * (row.ndim - 1), -1)
+        taken = jnp.where((row == np.float32(candidate))[None], jnp.broadcast_to(entry, shape), taken)
     return taken

@@ -1,6 +1,11 @@
-"""Contacts: sequential impulses, in batches as Kinetix deals them (see ``deal``). Arrays are [..., B], batch last."""
+"""Contacts: sequential impulses, in batches as Kinetix deals them (see ``deal``). Arrays are [..., B], batch last.
 
-from typing import NamedTuple
+What all contacts of a kind have in common stands here; where they sit meanwhile is the business of ``packed`` (the rule)
+and ``spread`` (the exception, and short to compile).
+"""
+
+import abc
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +17,8 @@ from envs.physics import deal as deals
 from envs.physics import state as states
 from envs.physics.stages import settle
 
+Impulses = Any  # what a solver carries through its iterations
+
 
 class Bodies(NamedTuple):
     """The moving bodies as the solver sees them."""
@@ -22,7 +29,7 @@ class Bodies(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The touching pairs of one kind, S slots with K contact points each; constant during a physics step."""
+    """The pairs of one kind in S places with K contact points each; constant during a physics step."""
 
     row: Array  # [2, S, B] rows of body a and body b
     mass: Array  # [2, S, B] inverse masses of both
@@ -50,40 +57,56 @@ def dot(a: Array, b: Array) -> Array:
     return a[0] * b[0] + a[1] * b[1]
 
 
-def usual_slots(constants: const.Constants, kind: str) -> int:
-    """Slots a batch that nearly always do, counted in rollouts: the more pairs, the more contacts meet in one batch."""
-    usual = 1 + len(getattr(constants, kind).solved) // 20 if kind == "polygon_polygon" else 2
-    return min(usual, all_slots(constants, kind))
+class Solver(abc.ABC):
+    """Solves one kind of pair: "polygon_polygon", "circle_polygon" or "circle_circle"."""
 
-
-def all_slots(constants: const.Constants, kind: str) -> int:
-    """Slots a batch that are always enough, for contacts are dealt to the batches in turn."""
-    pairs: const.Pairs = getattr(constants, kind)
-    return min(len(pairs.solved), -(-pairs.listed // pairs.batches))
-
-
-class Solver:
-    """Solves one kind of pair ("polygon_polygon", "circle_polygon" or "circle_circle") with ``cap`` slots a batch."""
-
-    def __init__(self, constants: const.Constants, kind: str, cap: int):
+    def __init__(self, constants: const.Constants, kind: str):
+        self.constants, self.kind = constants, kind
         self.pairs: const.Pairs = getattr(constants, kind)
-        self.constants, self.kind, self.cap = constants, kind, cap
-        self.size = self.pairs.batches * cap
-        self.rows = [np.unique(side[self.pairs.solved]) for side in (self.pairs.a, self.pairs.b)]
-        both = np.unique(np.concatenate(self.rows))
-        self.moving = both[both < constants.bodies.moving]
+        self.rows = np.stack([self.pairs.a, self.pairs.b])[:, self.pairs.solved]  # [2, Q]
+
+    @abc.abstractmethod
+    def _filled(self, deal: deals.Deal) -> Array:
+        """Which places hold a pair that touches, [S, B]."""
+
+    @abc.abstractmethod
+    def _placed(self, deal: deals.Deal, table: Array) -> Array:
+        """[F, Q, B or 1] of the pairs -> [F, S, B or 1] of the places."""
+
+    @abc.abstractmethod
+    def _sides(self, where: collide.Pose, row: Array) -> tuple[list[collide.Side], Array, Array]:
+        """The two bodies of every place, ``row`` [2, S, B]; their inverse masses and inertias, each [2, S, B or 1]."""
+
+    @abc.abstractmethod
+    def _of_bodies(self, row: Array, table: Array) -> Array:
+        """[F, M, B] of the moving bodies -> [F, 2, S, B] of both bodies of every place; 0 for a static one."""
+
+    @abc.abstractmethod
+    def _sum_up(self, row: Array, at_a: Array, at_b: Array) -> Array:
+        """[F, S, B] at b less at a -> [F, M, B] at the moving bodies."""
+
+    @abc.abstractmethod
+    def _split(self, held: Array) -> Impulses:
+        """Impulses [2 (normal, tangent), K, S, B] as ``iterate`` wants them."""
+
+    @abc.abstractmethod
+    def iterate(self, bodies: Bodies, slots: Slots, deal: deals.Deal, impulses: Impulses) -> tuple[Bodies, Impulses]:
+        """One solver iteration: for each contact point in turn, the batches one after another."""
+
+    @abc.abstractmethod
+    def remember(self, deal: deals.Deal, impulses: Impulses) -> states.Impulses:
+        """The impulses by pair, for the next physics step."""
 
     def gather(self, where: collide.Pose, deal: deals.Deal, bodies: Bodies) -> Slots:
         """Fill the slots; ``bodies`` are as they move before motors act."""
         pairs, solved = self.pairs, self.pairs.solved
         fixed = np.stack([pairs.a[solved], pairs.b[solved], pairs.friction, pairs.restitution, pairs.keeps_impulse])
-        taken = settle(deals.to_slots(deal, jnp.asarray(fixed, jnp.float32)[..., None]))
+        taken = self._placed(deal, jnp.asarray(fixed, jnp.float32)[..., None])
         row, (friction, restitution, keeps) = taken[:2], taken[2:]
-        sides = [self._side(where, row[i], self.rows[i]) for i in range(2)]
-        (side_a, *heft_a), (side_b, *heft_b) = sides
-        mass, turn = (jnp.stack(both) for both in zip(heft_a, heft_b, strict=True))
-        manifold = collide.MANIFOLDS[self.kind](side_a, side_b)
-        active = jnp.concatenate([deal.filled[None], deal.filled[None] & manifold.active[1:]])
+        sides, mass, turn = self._sides(where, row)
+        manifold = collide.MANIFOLDS[self.kind](*sides)
+        filled = self._filled(deal)[None]
+        active = jnp.concatenate([filled, filled & manifold.active[1:]])
         normal = settle(jnp.stack([manifold.normal_x, manifold.normal_y]))
         point = settle(jnp.stack([manifold.x, manifold.y], 1))[:, :, None]
         depth = jnp.minimum(0.0, -manifold.penetration + const.SLOP)
@@ -97,50 +120,21 @@ class Solver:
             slots = slots._replace(target=target - jnp.stack(closing) * restitution[None])
         return slots
 
-    def _side(self, where: collide.Pose, row: Array, candidates: np.ndarray) -> tuple[collide.Side, Array, Array]:
-        bodies = self.constants.bodies
-        count = len(bodies.radius)
-        table = np.concatenate(
-            [
-                bodies.inverse_mass[None],
-                bodies.inverse_inertia[None],
-                bodies.radius[None],
-                bodies.vertices.transpose(1, 2, 0).reshape(8, count),
-                bodies.normals.transpose(1, 2, 0).reshape(8, count),
-            ]
-        )
-        pose = collide.Pose(*settle(deals.of_rows(row, candidates, jnp.stack(where))))
-        shape = settle(deals.of_rows(row, candidates, jnp.asarray(table)[..., None]))
-        vertices, normals = (shape[i : i + 8].reshape(4, 2, *row.shape) for i in (3, 11))
-        return collide.Side(pose, vertices, normals, shape[2]), shape[0], shape[1]
-
-    def _of_body(self, row: Array, table: Array) -> Array:
-        """[F, M, B] of the moving bodies -> [F, 2, S, B] of both bodies of every slot; 0 for a static one."""
-        shape = (table.shape[0], *row.shape)
-        taken = jnp.zeros(shape, table.dtype)
-        for candidate in self.moving:
-            here = (row == np.float32(candidate))[None]
-            taken = jnp.where(here, jnp.broadcast_to(table[:, candidate][:, None, None], shape), taken)
-        return taken
-
     def lever(self, bodies: Bodies, row: Array, point: Array) -> Array:
         """[2, 2, S, B], of points [2, 1, S, B] (about the origin for static bodies, where it does not matter)."""
-        arm = point - self._of_body(row, bodies.position)
+        arm = point - self._of_bodies(row, bodies.position)
         return settle(jnp.stack([-arm[1], arm[0]]))
 
     def speed(self, bodies: Bodies, row: Array, lever: Array) -> Array:
         """Velocity [2, S, B] of b relative to a at the contact points."""
-        each = self._of_body(row, bodies.velocity) + self._of_body(row, bodies.spin[None]) * lever
+        each = self._of_bodies(row, bodies.velocity) + self._of_bodies(row, bodies.spin[None]) * lever
         return each[:, 1] - each[:, 0]
 
     def push(self, bodies: Bodies, row: Array, lever: Array, impulse: Array) -> Bodies:
         """Add ``impulse`` [2, S, B] at b, and its opposite at a, to the velocities."""
         own, moving = self.constants.bodies, self.constants.bodies.moving
-        a, b = row[:, :, None] == np.arange(moving, dtype=np.float32)[None, None, :, None]  # each [S, M, B]
-        turn_a, turn_b = settle(dot(lever, impulse[:, None]))[:, :, None]
-        force = impulse[:, :, None]
-        linear = (jnp.where(b[None], force, 0.0) - jnp.where(a[None], force, 0.0)).sum(1)
-        angular = (jnp.where(b, turn_b, 0.0) - jnp.where(a, turn_a, 0.0)).sum(0)
+        turn = settle(dot(lever, impulse[:, None]))  # [2, S, B]
+        linear, angular = self._sum_up(row, impulse, impulse), self._sum_up(row, turn[:1], turn[1:])[0]
         return bodies._replace(
             velocity=settle(bodies.velocity + own.inverse_mass[None, :moving, None] * linear),
             spin=settle(bodies.spin + own.inverse_inertia[:moving, None] * angular),
@@ -152,22 +146,13 @@ class Solver:
         Returns the bodies and the impulses by contact point and batch, [K][batches] of (normal, tangent), each [cap, B].
         """
         points = slots.point.shape[0]
-        held = deals.to_slots(deal, jnp.concatenate([kept.normal, kept.tangent]))
+        held = self._placed(deal, jnp.concatenate([kept.normal, kept.tangent]))
         held = settle(jnp.where(jnp.concatenate([slots.active] * 2), held, 0.0))
         for k in range(points):
             lever = self.lever(bodies, slots.row, slots.point[k])
             impulse = held[k][None] * slots.normal + held[points + k][None] * slots.tangent
             bodies = self.push(bodies, slots.row, lever, settle(impulse))
-        by_batch = held.reshape(2, points, self.pairs.batches, self.cap, -1)
-        return bodies, [
-            [(by_batch[0, k, n], by_batch[1, k, n]) for n in range(self.pairs.batches)] for k in range(points)
-        ]
-
-    def remember(self, deal: deals.Deal, impulses) -> states.Impulses:
-        """The impulses by pair, for the next physics step."""
-        flat = [jnp.concatenate([held[part] for held in row]) for part in (0, 1) for row in impulses]
-        both = deals.to_pairs(deal, jnp.stack(flat))
-        return states.Impulses(*jnp.split(both, 2))
+        return bodies, self._split(held.reshape(2, points, *held.shape[1:]))
 
     def prepare(self, bodies: Bodies, slots: Slots, k: int) -> Point:
         """Effective masses of the k-th contact points."""
@@ -181,23 +166,8 @@ class Solver:
             coupling=settle(slots.turn[0] * out[0] * along[0] + slots.turn[1] * out[1] * along[1]),
         )
 
-    def iterate(self, bodies: Bodies, slots: Slots, impulses):
-        """One solver iteration: for each contact point in turn, the batches one after another.
-
-        ``impulses`` is a list [K][batches] of (normal, tangent), each [cap, B].
-        """
-        done: list = []
-        for k, row in enumerate(impulses):
-            point = self.prepare(bodies, slots, k)
-            done.append([])
-            for number, held in enumerate(row):
-                some = slice(number * self.cap, (number + 1) * self.cap)
-                bodies, new = self._solve(bodies, slots, point, k, some, held)
-                done[-1].append(new)
-        return bodies, done
-
-    def _solve(self, bodies: Bodies, slots: Slots, point: Point, k: int, some: slice, held):
-        """Push and rub the contacts of one batch, from the same velocities."""
+    def solve(self, bodies: Bodies, slots: Slots, point: Point, k: int, some: slice, held, mine: Array | bool = True):
+        """Push and rub the contacts of one batch (those that are ``mine``), from the same velocities."""
         normal, tangent = held
         row, lever = slots.row[:, some], point.lever[:, :, some]
         out, along = slots.normal[:, some], slots.tangent[:, some]
@@ -210,5 +180,6 @@ class Solver:
         grip = slots.friction[some] * push
         wanted = jnp.clip(tangent - slide * point.stiff_tangent[some], -grip, grip)
         drag = settle(jnp.where(active, wanted, 0.0))
-        impulse = settle(added[None] * out + (drag - tangent)[None] * along)
-        return self.push(bodies, row, lever, impulse), (push * keeps, drag * keeps)
+        impulse = added[None] * out + (drag - tangent)[None] * along
+        kept = tuple(jnp.where(mine, new * keeps, old) for new, old in ((push, normal), (drag, tangent)))
+        return self.push(bodies, row, lever, settle(jnp.where(mine, impulse, 0.0))), kept

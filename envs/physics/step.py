@@ -1,12 +1,10 @@
 """One physics step and one control step (two physics steps) of a batch of equal scenes."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs.physics import collide, joints, solve
+from envs.physics import collide, joints, packed, solve, spread
 from envs.physics import constants as const
 from envs.physics import deal as deals
 from envs.physics import state as states
@@ -63,27 +61,21 @@ def physics_step(
     goal, fail = met(touching, active, "goal", sim.motion.x), met(touching, active, "fail", sim.motion.x)
     pushing = [kind for kind, pairs in touching.items() if len(pairs.solved)]
 
-    def solved(slots, dealt, sim: states.Sim) -> states.Sim:
-        solvers = [solve.Solver(constants, kind, slots(constants, kind)) for kind in pushing]
-        dealt = dealt or _deal(solvers, active)
-        return _solve(constants, solvers, dealt, sim, where, motors, thrusters)
+    usual = [packed.Packed(constants, kind) for kind in pushing]
+    dealt = {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in usual}
+    unfit = [dealt[few.kind].overflow for few in usual if few.cap < packed.all_slots(constants, few.kind)]
 
-    dealt = _deal([solve.Solver(constants, kind, solve.usual_slots(constants, kind)) for kind in pushing], active)
-    unfit = [
-        deal.overflow
-        for kind, deal in dealt.items()
-        if solve.usual_slots(constants, kind) < solve.all_slots(constants, kind)
-    ]
-    usually = functools.partial(solved, solve.usual_slots, dealt)
-    if unfit:  # a contact is never dropped: if one environment of the batch has too many, all get the slow solver
-        sim = jax.lax.cond(jnp.stack(unfit).any(), functools.partial(solved, solve.all_slots, None), usually, sim)
-    else:
-        sim = usually(sim)
+    def usually(sim: states.Sim) -> states.Sim:
+        return _solve(constants, usual, dealt, sim, where, motors, thrusters)
+
+    def rarely(sim: states.Sim) -> states.Sim:
+        return _solve(
+            constants, [spread.Spread(constants, kind) for kind in pushing], dealt, sim, where, motors, thrusters
+        )
+
+    # A contact is never dropped: if one environment of the batch has too many, all get the slow solver.
+    sim = jax.lax.cond(jnp.stack(unfit).any(), rarely, usually, sim) if unfit else usually(sim)
     return sim._replace(motion=_advance(sim.motion)), goal, fail
-
-
-def _deal(solvers: list[solve.Solver], active: dict[str, Array]) -> dict[str, deals.Deal]:
-    return {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in solvers}
 
 
 def _solve(
@@ -119,7 +111,9 @@ def _solve(
             bodies = rows.pack()
         impulses = dict(impulses)
         for solver in solvers:
-            bodies, impulses[solver.kind] = solver.iterate(bodies, slots[solver.kind], impulses[solver.kind])
+            bodies, impulses[solver.kind] = solver.iterate(
+                bodies, slots[solver.kind], dealt[solver.kind], impulses[solver.kind]
+            )
         return bodies, impulses, pulls
 
     pulls = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
