@@ -109,17 +109,20 @@ def draw(rows: list[Any], path: pathlib.Path) -> None:
     batches = sorted({row["batch"] for row in rows})
     batch = PICTURE_BATCH if PICTURE_BATCH in batches else batches[-1]
     shown = [row for row in rows if row["batch"] == batch]
-    figure, axis = pyplot.subplots(figsize=(9, 0.42 * len(shown) + 1.6))
-    places = range(len(shown))[::-1]
-    for name, colour, shift in (("specialised", "#0b6e99", 0.2), ("stock", "#b8b8b8", -0.2)):
-        axis.barh([place + shift for place in places], [row[name] for row in shown], 0.38, color=colour, label=name)
+    figure, axis = pyplot.subplots(figsize=(9, 0.36 * len(shown) + 1.5))
+    places = list(range(len(shown)))[::-1]
+    axis.hlines(
+        places, [row["stock"] for row in shown], [row["specialised"] for row in shown], color="#d8d8d8", lw=2, zorder=1
+    )
+    for name, colour in (("stock", "#8c8c8c"), ("specialised", "#0b6e99")):
+        axis.scatter([row[name] for row in shown], places, s=55, color=colour, label=name, zorder=2)
     for place, row in zip(places, shown, strict=True):
-        axis.text(row["specialised"] * 1.05, place + 0.2, f"{row['ratio']:.0f} x", va="center", fontsize=9)
+        axis.text(row["specialised"] * 1.12, place, f"{row['ratio']:.0f} x", va="center", fontsize=9)
     axis.set_xscale("log")
     axis.set_xlim(right=max(row["specialised"] for row in shown) * 2)
-    axis.set_yticks(list(places), [row["task"] for row in shown])
+    axis.set_yticks(places, [row["task"] for row in shown])
     axis.set_xlabel(f"control steps a second, batch {batch} on {_machine()} (logarithmic)")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12 - 0.002 * len(shown)), ncols=2, frameon=False)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=150)

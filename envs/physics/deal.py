@@ -20,8 +20,7 @@ _DIGIT = 5  # bits: a batch never holds more than 16 contacts
 class Deal(NamedTuple):
     """Where the solved pairs of one kind sit."""
 
-    touching: Array  # [Q, B] bool
-    batch: Array  # [Q, B] int32, of a pair that touches
+    batch: Array  # [Q, B] int32, -1 where a pair does not touch
     slot: Array  # [Q, B] int32, batch * cap + place in the batch; beyond the last slot where a pair has none
     filled: Array  # [S, B] bool
     overflow: Array  # [] bool: some pair that touches found no slot
@@ -45,7 +44,7 @@ def deal(pairs: const.Pairs, active: Array, cap: int) -> Deal:
     size = pairs.batches * cap
     slot = jnp.where(fits, batch * cap + place, size)
     filled = (slot[None] == np.arange(size, dtype=np.int32)[:, None, None]).any(1)
-    return Deal(touching, batch, slot, filled, (touching & ~fits).any())
+    return Deal(jnp.where(touching, batch, -1), slot, filled, (touching & ~fits).any())
 
 
 def to_slots(deal: Deal, table: Array) -> Array:

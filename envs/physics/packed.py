@@ -27,20 +27,22 @@ def all_slots(constants: const.Constants, kind: str) -> int:
 class Packed(solve.Solver):
     """Has ``usual_slots`` a batch, and finds each slot's bodies by compare and select."""
 
-    def __init__(self, constants: const.Constants, kind: str):
+    def __init__(self, constants: const.Constants, kind: str, active: Array):
+        """Deal out the pairs that touch, ``active`` [P, B]."""
         super().__init__(constants, kind)
         self.cap, bodies = usual_slots(constants, kind), constants.bodies
+        self.deal = deals.deal(self.pairs, active, self.cap)
         outlines = [part.reshape(-1, 8).T for part in (bodies.vertices, bodies.normals)]
         shapes = [[bodies.inverse_mass, bodies.inverse_inertia, bodies.radius], *outlines]
         self.shapes = np.concatenate(shapes, dtype=np.float32)[..., None]  # [19, R, 1]
         both = np.unique(self.rows)
         self.moving = both[both < bodies.moving]
 
-    def _filled(self, deal: deals.Deal) -> Array:
-        return deal.filled
+    def _filled(self) -> Array:
+        return self.deal.filled
 
-    def _placed(self, deal: deals.Deal, table: Array) -> Array:
-        return settle(deals.to_slots(deal, table))
+    def _placed(self, table: Array) -> Array:
+        return settle(deals.to_slots(self.deal, table))
 
     def _sides(self, where: collide.Pose, row: Array) -> tuple[list[collide.Side], Array, Array]:
         sides, heft = [], []
@@ -68,7 +70,7 @@ class Packed(solve.Solver):
         """A list [K][batches] of (normal, tangent), each [cap, B]."""
         return [[tuple(batch) for batch in jnp.split(held[:, k], self.pairs.batches, 1)] for k in range(held.shape[1])]
 
-    def iterate(self, bodies, slots, deal, impulses):
+    def iterate(self, bodies, slots, impulses):
         """As the base class says; the impulses are as ``_split`` made them."""
         done: list = []
         for k, row in enumerate(impulses):
@@ -80,7 +82,7 @@ class Packed(solve.Solver):
                 done[-1].append(new)
         return bodies, done
 
-    def remember(self, deal: deals.Deal, impulses: solve.Impulses) -> states.Impulses:
+    def remember(self, impulses: solve.Impulses) -> states.Impulses:
         """As the base class says."""
         flat = [jnp.concatenate([held[part] for held in row]) for part in (0, 1) for row in impulses]
-        return states.Impulses(*jnp.split(deals.to_pairs(deal, jnp.stack(flat)), 2))
+        return states.Impulses(*jnp.split(deals.to_pairs(self.deal, jnp.stack(flat)), 2))

@@ -13,7 +13,6 @@ from jax import Array
 
 from envs.physics import collide
 from envs.physics import constants as const
-from envs.physics import deal as deals
 from envs.physics import state as states
 from envs.physics.stages import settle
 
@@ -66,11 +65,11 @@ class Solver(abc.ABC):
         self.rows = np.stack([self.pairs.a, self.pairs.b])[:, self.pairs.solved]  # [2, Q]
 
     @abc.abstractmethod
-    def _filled(self, deal: deals.Deal) -> Array:
+    def _filled(self) -> Array:
         """Which places hold a pair that touches, [S, B]."""
 
     @abc.abstractmethod
-    def _placed(self, deal: deals.Deal, table: Array) -> Array:
+    def _placed(self, table: Array) -> Array:
         """[F, Q, B or 1] of the pairs -> [F, S, B or 1] of the places."""
 
     @abc.abstractmethod
@@ -90,22 +89,22 @@ class Solver(abc.ABC):
         """Impulses [2 (normal, tangent), K, S, B] as ``iterate`` wants them."""
 
     @abc.abstractmethod
-    def iterate(self, bodies: Bodies, slots: Slots, deal: deals.Deal, impulses: Impulses) -> tuple[Bodies, Impulses]:
+    def iterate(self, bodies: Bodies, slots: Slots, impulses: Impulses) -> tuple[Bodies, Impulses]:
         """One solver iteration: for each contact point in turn, the batches one after another."""
 
     @abc.abstractmethod
-    def remember(self, deal: deals.Deal, impulses: Impulses) -> states.Impulses:
+    def remember(self, impulses: Impulses) -> states.Impulses:
         """The impulses by pair, for the next physics step."""
 
-    def gather(self, where: collide.Pose, deal: deals.Deal, bodies: Bodies) -> Slots:
+    def gather(self, where: collide.Pose, bodies: Bodies) -> Slots:
         """Fill the slots; ``bodies`` are as they move before motors act."""
         pairs, solved = self.pairs, self.pairs.solved
         fixed = np.stack([pairs.a[solved], pairs.b[solved], pairs.friction, pairs.restitution, pairs.keeps_impulse])
-        taken = self._placed(deal, jnp.asarray(fixed, jnp.float32)[..., None])
+        taken = self._placed(jnp.asarray(fixed, jnp.float32)[..., None])
         row, (friction, restitution, keeps) = taken[:2], taken[2:]
         sides, mass, turn = self._sides(where, row)
         manifold = collide.MANIFOLDS[self.kind](*sides)
-        filled = self._filled(deal)[None]
+        filled = self._filled()[None]
         active = jnp.concatenate([filled, filled & manifold.active[1:]])
         normal = settle(jnp.stack([manifold.normal_x, manifold.normal_y]))
         point = settle(jnp.stack([manifold.x, manifold.y], 1))[:, :, None]
@@ -140,13 +139,13 @@ class Solver(abc.ABC):
             spin=settle(bodies.spin + own.inverse_inertia[:moving, None] * angular),
         )
 
-    def warm_start(self, bodies: Bodies, slots: Slots, deal: deals.Deal, kept: states.Impulses):
+    def warm_start(self, bodies: Bodies, slots: Slots, kept: states.Impulses):
         """Forget the impulses of contacts that ended, apply the others.
 
         Returns the bodies and the impulses by contact point and batch, [K][batches] of (normal, tangent), each [cap, B].
         """
         points = slots.point.shape[0]
-        held = self._placed(deal, jnp.concatenate([kept.normal, kept.tangent]))
+        held = self._placed(jnp.concatenate([kept.normal, kept.tangent]))
         held = settle(jnp.where(jnp.concatenate([slots.active] * 2), held, 0.0))
         for k in range(points):
             lever = self.lever(bodies, slots.row, slots.point[k])

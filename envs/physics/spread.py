@@ -10,17 +10,22 @@ import numpy as np
 from jax import Array
 
 from envs.physics import collide, solve
-from envs.physics import deal as deals
+from envs.physics import constants as const
 from envs.physics import state as states
 
 
 class Spread(solve.Solver):
     """S is Q, the number of pairs that push."""
 
-    def _filled(self, deal: deals.Deal) -> Array:
-        return deal.touching
+    def __init__(self, constants: const.Constants, kind: str, batch: Array):
+        """``batch`` [Q, B] is each pair's batch, -1 where it does not touch."""
+        super().__init__(constants, kind)
+        self.batch = batch
 
-    def _placed(self, deal: deals.Deal, table: Array) -> Array:
+    def _filled(self) -> Array:
+        return self.batch >= 0
+
+    def _placed(self, table: Array) -> Array:
         return table
 
     def _sides(self, where: collide.Pose, row: Array) -> tuple[list[collide.Side], Array, Array]:
@@ -45,7 +50,7 @@ class Spread(solve.Solver):
     def _split(self, held: Array) -> solve.Impulses:
         return held
 
-    def iterate(self, bodies, slots, deal, impulses):
+    def iterate(self, bodies, slots, impulses):
         """As the base class says; the impulses are an array [2, K, Q, B]."""
         done = []
         for k in range(impulses.shape[1]):
@@ -53,13 +58,13 @@ class Spread(solve.Solver):
 
             def batch(carry, number, k=k, point=point):
                 bodies, held = carry
-                return self.solve(bodies, slots, point, k, slice(None), held, deal.batch == number), None
+                return self.solve(bodies, slots, point, k, slice(None), held, self.batch == number), None
 
             carry = bodies, tuple(impulses[:, k])
             (bodies, held), _ = jax.lax.scan(batch, carry, np.arange(self.pairs.batches))
             done.append(jnp.stack(held))
         return bodies, jnp.stack(done, 1)
 
-    def remember(self, deal: deals.Deal, impulses: solve.Impulses) -> states.Impulses:
+    def remember(self, impulses: solve.Impulses) -> states.Impulses:
         """As the base class says."""
         return states.Impulses(*impulses)

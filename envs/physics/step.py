@@ -6,7 +6,6 @@ from jax import Array
 
 from envs.physics import collide, joints, packed, solve, spread
 from envs.physics import constants as const
-from envs.physics import deal as deals
 from envs.physics import state as states
 
 
@@ -61,17 +60,15 @@ def physics_step(
     goal, fail = met(touching, active, "goal", sim.motion.x), met(touching, active, "fail", sim.motion.x)
     pushing = [kind for kind, pairs in touching.items() if len(pairs.solved)]
 
-    usual = [packed.Packed(constants, kind) for kind in pushing]
-    dealt = {solver.kind: deals.deal(solver.pairs, active[solver.kind], solver.cap) for solver in usual}
-    unfit = [dealt[few.kind].overflow for few in usual if few.cap < packed.all_slots(constants, few.kind)]
+    usual = [packed.Packed(constants, kind, active[kind]) for kind in pushing]
+    unfit = [few.deal.overflow for few in usual if few.cap < packed.all_slots(constants, few.kind)]
 
     def usually(sim: states.Sim) -> states.Sim:
-        return _solve(constants, usual, dealt, sim, where, motors, thrusters)
+        return _solve(constants, usual, sim, where, motors, thrusters)
 
     def rarely(sim: states.Sim) -> states.Sim:
-        return _solve(
-            constants, [spread.Spread(constants, kind) for kind in pushing], dealt, sim, where, motors, thrusters
-        )
+        every = [spread.Spread(constants, few.kind, few.deal.batch) for few in usual]
+        return _solve(constants, every, sim, where, motors, thrusters)
 
     # A contact is never dropped: if one environment of the batch has too many, all get the slow solver.
     sim = jax.lax.cond(jnp.stack(unfit).any(), rarely, usually, sim) if unfit else usually(sim)
@@ -80,8 +77,7 @@ def physics_step(
 
 def _solve(
     constants: const.Constants,
-    solvers: list[solve.Solver],
-    dealt: dict[str, deals.Deal],
+    solvers: list[packed.Packed] | list[spread.Spread],
     sim: states.Sim,
     where: collide.Pose,
     motors: Array,
@@ -90,7 +86,7 @@ def _solve(
     """Everything that changes velocities: motors, thrusters, warm start and the solver iterations."""
     motion = sim.motion
     bodies = solve.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
-    slots = {solver.kind: solver.gather(where, dealt[solver.kind], bodies) for solver in solvers}
+    slots = {solver.kind: solver.gather(where, bodies) for solver in solvers}
     arms = joints.joint_arms(constants, where, motion.angle)
     rows = joints.Rows(constants, bodies)
     _actuate(constants, rows, arms, where, motors, thrusters)
@@ -98,7 +94,7 @@ def _solve(
     bodies, impulses = rows.pack(), {}
     for solver in solvers:
         kept = getattr(sim, solver.kind)
-        bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], dealt[solver.kind], kept)
+        bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], kept)
 
     def iterate(_, carry):
         bodies, impulses, pulls = carry
@@ -111,9 +107,7 @@ def _solve(
             bodies = rows.pack()
         impulses = dict(impulses)
         for solver in solvers:
-            bodies, impulses[solver.kind] = solver.iterate(
-                bodies, slots[solver.kind], dealt[solver.kind], impulses[solver.kind]
-            )
+            bodies, impulses[solver.kind] = solver.iterate(bodies, slots[solver.kind], impulses[solver.kind])
         return bodies, impulses, pulls
 
     pulls = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
@@ -125,7 +119,7 @@ def _solve(
         joint_x=pulled[0],
         joint_y=pulled[1],
         joint_turn=pulled[2],
-        **{solver.kind: solver.remember(dealt[solver.kind], impulses[solver.kind]) for solver in solvers},
+        **{solver.kind: solver.remember(impulses[solver.kind]) for solver in solvers},
     )
 
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import envs
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -28,3 +30,10 @@ def test_the_physics_benchmark_writes_table_and_picture(tmp_path):
     assert list(row) == ["task", "batch", "stock", "specialised", "ratio", "compile_s", "peak_mb"]
     assert float(row["ratio"]) == pytest.approx(float(row["specialised"]) / float(row["stock"]), rel=0.01, abs=0.06)
     assert (tmp_path / "physics.png").stat().st_size > 1000
+
+
+def test_the_committed_table_is_complete():
+    rows = list(csv.DictReader((ROOT / "results" / "benchmarks" / "physics.csv").open()))
+    assert [(row["task"], row["batch"]) for row in rows] == [(t, b) for t in envs.TASKS for b in ("64", "512", "4096")]
+    for row in rows:
+        assert min(float(value) for name, value in row.items() if name != "task") > 0
