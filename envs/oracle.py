@@ -61,12 +61,15 @@ def at_random(batch: int) -> Callable:
     return choose
 
 
-def visit(stock: kinetix_engine.KinetixEngine, step: Callable, choose: Callable, *, batch: int, steps: int) -> Visited:
+def visit(
+    stock: kinetix_engine.KinetixEngine, step: Callable, choose: Callable, *, batch: int, steps: int, start: Any = None
+) -> Visited:
     """Follow ``batch`` episodes for ``steps`` control steps, past their ends.
 
-    ``step`` is the jitted ``stock.step``; ``choose(time, sim)`` returns motors [4, batch] and thrusters [2, batch].
+    ``step`` is the jitted ``stock.step``; ``choose(time, sim)`` returns motors [4, batch] and thrusters [2, batch]. They begin
+    with the scene, or in the stock engine's state ``start``.
     """
-    sim, bodies, seen = stock.initial(batch), jax.jit(stock.bodies), []
+    sim, bodies, seen = stock.initial(batch) if start is None else start, jax.jit(stock.bodies), []
     for time in range(steps):
         motors, thrusters = choose(time, sim)
         after, *decided = step(sim, motors, thrusters)
@@ -154,6 +157,17 @@ def nudged(sim, rng: np.random.Generator):
         for part in (sim.polygon, sim.circle)
     )
     return sim.replace(polygon=polygon, circle=circle)
+
+
+def to_stock(stock: kinetix_engine.KinetixEngine, bodies: tuple[Array, ...]):
+    """A stock state whose moving bodies are at ``bodies`` (x, y, angle, vx, vy, w, each [M, B]); contacts remember nothing."""
+    x, y, angle, vx, vy, w = (np.asarray(part) for part in bodies)
+    sim = jax.tree.map(np.array, stock.initial(x.shape[-1]))
+    for row, body in enumerate(stock.scene.moving):
+        part, slot = (sim.circle, body.slot - scenes.POLYGON_SLOTS) if body.is_circle else (sim.polygon, body.slot)
+        part.position[slot], part.velocity[slot] = (x[row], y[row]), (vx[row], vy[row])
+        part.rotation[slot], part.angular_velocity[slot] = angle[row], w[row]
+    return jax.tree.map(jnp.asarray, sim)
 
 
 def to_sim(constants: const.Constants, scene: scenes.Scene, stock: kinetix_engine.KinetixEngine, sim) -> states.Sim:

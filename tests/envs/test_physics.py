@@ -111,6 +111,15 @@ def test_other_levels_equal_the_stock_engine_too(level, change, stock_step):
     assert errors.off().mean() <= 0.001
 
 
+def test_a_state_carries_over_to_the_stock_engine_and_back():
+    stock = kinetix_engine.KinetixEngine(tasks.scene("catapult"))  # quads and circles
+    engine = fast_engine.FastEngine(stock.scene)
+    shape = engine.initial(3).motion.x.shape
+    bodies = tuple(np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32))
+    back = oracle.to_sim(engine.constants, stock.scene, stock, oracle.to_stock(stock, bodies))
+    np.testing.assert_array_equal(np.stack(back.motion), np.stack(bodies))
+
+
 def test_a_triangle_is_refused_by_name_and_the_stock_engine_runs_it(stock_step):
     def cut(state: dict) -> None:
         state["polygon"][5]["n_vertices"] = 3
