@@ -21,6 +21,8 @@ sys.path.insert(0, str(ROOT))  # a checkout's scripts run that checkout, install
 from rtc_bench import config as configs  # noqa: E402  (light: no JAX)
 
 OURS = ("envs", "policies", "rtc_bench")  # errors defined here are a user's to mend
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
+
 REMEDIES = {
     errno.ENOSPC: "free some space, or give out= on another disk, and run the same command again",
     errno.EDQUOT: "free some space, or give out= on another disk, and run the same command again",
@@ -36,7 +38,6 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
     ``config_name`` is a file in configs/; ``settings_type`` ("package.module:Class") a configs.Settings dataclass.
     Neither the function nor JAX is imported before the command line is known to be good.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's remarks on its own cache
     try:
         arguments = sys.argv[1:]
         settings = _load(settings_type)
