@@ -24,7 +24,7 @@ def parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argpa
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The arguments; a task that does not exist, or a count below 1, ends the script with one line."""
+    """The arguments; a task that does not exist, a count below 1 or a folder out of reach ends the script with one line."""
     given = parser.parse_args()
     for task in given.tasks:
         if task not in envs.TASKS:
@@ -32,6 +32,10 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     for name, value in vars(given).items():
         if isinstance(value, int) and value < 1:
             parser.error(f"{name} is {value}; give 1 or more")
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {given.out}: {error.strerror}; give a folder where you may write")
     return given
 
 

@@ -28,7 +28,7 @@ class Bodies(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The pairs of one kind in S places with K contact points each; constant during a physics step."""
+    """The pairs of one kind in S places, slots or one for every pair, with K contact points each; for one physics step."""
 
     row: Array  # [2, S, B] rows of body a and body b
     mass: Array  # [2, S, B] inverse masses of both
