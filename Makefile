@@ -65,7 +65,7 @@ report: $(STAMP) ## table and curves of a run folder: make report RUN=results/be
 render: $(STAMP) ## a picture of a task: make render TASK=car_launch
 	$(PY) scripts/render.py task=$(TASK) $(ARGS)
 
-bench: $(STAMP) ## speed and equivalence of the physics, training speed: half an hour, into results/benchmarks
+bench: $(STAMP) ## speed and equivalence of the physics, training speed: up to an hour, into results/benchmarks
 	$(PY) scripts/bench_physics.py --out results/benchmarks
 	$(PY) scripts/bench_training.py --out results/benchmarks
 	$(PY) scripts/bench_equivalence.py --out results/benchmarks
