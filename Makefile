@@ -27,8 +27,8 @@ $(STAMP): requirements.lock pyproject.toml
 benchmark: $(STAMP) ## the laptop sweep: shipped policies, four strategies, d = 0..4; continues if interrupted
 	$(PY) scripts/sweep.py preset=laptop $(ARGS)
 
-test: $(STAMP) ## all tests
-	$(PY) -m pytest $(ARGS)
+test: $(STAMP) ## all tests, two files at a time
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## linter, formatter, type checker
 	$(VENV)/bin/ruff check .
