@@ -56,6 +56,12 @@ class TaskEnv:
         self.action_low = np.array([-1.0] * motors + [0.0] * thrusters, np.float32)
         self.action_high = np.ones(self.action_size, np.float32)
 
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What a policy must have been made for: task, interface, obs_size, action_size."""
+        sizes = {"obs_size": self.obs_size, "action_size": self.action_size}
+        return {"task": self.name, "interface": self.interface, **sizes}
+
     def reset(self, key: Array, batch: int) -> tuple[Array, State]:
         """The start: observation [B, O] and state. Every episode of a task starts alike, so ``key`` is not used."""
         del key

@@ -14,10 +14,15 @@ class UnsupportedLevel(ValueError):
 
 def packaged(level: str) -> scenes.Scene:
     """The level file ``level`` (such as "l/mjc_walker") that ships with kinetix-env, as it is."""
+    return load(folder() / f"{level}.json")
+
+
+def folder() -> pathlib.Path:
+    """Where kinetix-env keeps its level files. Raises ModuleNotFoundError without kinetix-env."""
     spec = importlib.util.find_spec("kinetix")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("the level files come with kinetix-env; install it with `pip install kinetix-env`")
-    return load(pathlib.Path(spec.submodule_search_locations[0]) / "levels" / f"{level}.json")
+    return pathlib.Path(spec.submodule_search_locations[0]) / "levels"
 
 
 def load(path: pathlib.Path | str) -> scenes.Scene:

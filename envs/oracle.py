@@ -87,7 +87,7 @@ def errors(engine: fast_engine.FastEngine, stock: kinetix_engine.KinetixEngine, 
     """One control step of ``engine`` from every visited state, against the stock engine's."""
     step, found = jax.jit(engine.step), []
     for some in _batches(seen, fast_engine.CPU_BLOCK):
-        sim, *decided = step(to_sim(engine.constants, stock.scene, stock, some.before), some.motors, some.thrusters)
+        sim, *decided = step(to_sim(engine.constants, stock, some.before), some.motors, some.thrusters)
         found.append(_errors(engine.bodies(sim), decided, some))
     return Errors(*(np.concatenate(part)[: len(seen.solved)] for part in zip(*found, strict=True)))
 
@@ -170,9 +170,10 @@ def to_stock(stock: kinetix_engine.KinetixEngine, bodies: tuple[Array, ...]):
     return jax.tree.map(jnp.asarray, sim)
 
 
-def to_sim(constants: const.Constants, scene: scenes.Scene, stock: kinetix_engine.KinetixEngine, sim) -> states.Sim:
+def to_sim(constants: const.Constants, stock: kinetix_engine.KinetixEngine, sim) -> states.Sim:
     """A stock state as a specialised one."""
-    slots = [body.slot for body in scene.bodies if body.moves] + [body.slot for body in scene.bodies if not body.moves]
+    bodies = stock.scene.bodies
+    slots = [body.slot for body in bodies if body.moves] + [body.slot for body in bodies if not body.moves]
 
     def impulses(kind: str, manifolds, points: int) -> states.Impulses:
         pairs, listed = getattr(constants, kind), const.generic_list(kind)

@@ -35,8 +35,7 @@ class _Controller:
                 f"the zoo has no policy for {env.name}; it has: {', '.join(files)}; give policy=<file>"
             )
         path = files[env.name] if config.policy == "zoo" else config.policy
-        sizes = {"obs_size": env.obs_size, "action_size": env.action_size}
-        self.policy, _ = checkpoint.load_flow(path, task=env.name, interface=env.interface, **sizes)
+        self.policy, _ = checkpoint.load_flow(path, **env.signature)
         self.strategy = strategies.get(config.strategy)
         self.strategy.check(self.policy)
         self.plan = jax.jit(self.strategy.plan)

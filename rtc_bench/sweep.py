@@ -53,9 +53,7 @@ def _files(settings: configs.SweepConfig) -> dict[str, pathlib.Path]:
 
 def _entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entry:
     env = envs.make(task, interface=settings.interface, engine=settings.engine, noise_std=settings.noise_std)
-    policy, _ = checkpoint.load_flow(
-        path, task=task, interface=settings.interface, obs_size=env.obs_size, action_size=env.action_size
-    )
+    policy, _ = checkpoint.load_flow(path, **env.signature)
     origin = "zoo" if settings.policy == "zoo" else path.parent.name
     digest = manifests.sha256(path)[:12]
     return Entry(policy, env, digest, f"{origin}/{path.stem}@{digest}")

@@ -65,8 +65,7 @@ def solve_rates(task: str, file: pathlib.Path, episodes: int) -> tuple:
     solved = {}
     for engine in ("fast", "kinetix"):
         env = envs.make(task, engine=engine)
-        sizes = {"obs_size": env.obs_size, "action_size": env.action_size}
-        policy, _ = checkpoint.load_flow(file, task=task, interface=env.interface, **sizes)
+        policy, _ = checkpoint.load_flow(file, **env.signature)
         run = evaluator.Evaluator(env, policy, naive.Naive())
         solved[engine] = int(run(seed=0, episodes=episodes, delay=0, horizon=1).solved.sum())
     p = statistics.two_proportion_p(tuple(solved.values()), (episodes, episodes))

@@ -85,10 +85,6 @@ def corners(of: Side) -> tuple[Array, Array]:
     return x, y
 
 
-def _dot(a, b):
-    return a[0] * b[0] + a[1] * b[1]
-
-
 def _pick(choice: Array, options) -> Array:
     """options[choice], for ``choice`` [P, B] in 0 .. len(options) - 1."""
     result = jnp.broadcast_to(options[0], choice.shape)

@@ -142,7 +142,7 @@ class Solver(abc.ABC):
     def warm_start(self, bodies: Bodies, slots: Slots, kept: states.Impulses):
         """Forget the impulses of contacts that ended, apply the others.
 
-        Returns the bodies and the impulses by contact point and batch, [K][batches] of (normal, tangent), each [cap, B].
+        Returns the bodies and the impulses as ``iterate`` wants them.
         """
         points = slots.point.shape[0]
         held = self._placed(jnp.concatenate([kept.normal, kept.tangent]))

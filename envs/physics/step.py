@@ -1,5 +1,7 @@
 """One physics step and one control step (two physics steps) of a batch of equal scenes."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -77,7 +79,7 @@ def physics_step(
 
 def _solve(
     constants: const.Constants,
-    solvers: list[packed.Packed] | list[spread.Spread],
+    solvers: Sequence[solve.Solver],
     sim: states.Sim,
     where: collide.Pose,
     motors: Array,

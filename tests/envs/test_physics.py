@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import importlib.util
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +28,7 @@ at_random = oracle.at_random(BATCH)
 def by_policy(name: str):
     """What the shipped policy does, under actuation noise."""
     env = envs.make(name, engine="kinetix")
-    sizes = {"obs_size": env.obs_size, "action_size": env.action_size}
-    policy, _ = checkpoint.load_flow(POLICIES[name], task=name, interface=env.interface, **sizes)
+    policy, _ = checkpoint.load_flow(POLICIES[name], **env.signature)
 
     @jax.jit
     def choose(key, sim):
@@ -73,7 +70,7 @@ def test_the_visited_states_are_of_all_kinds(visited):
     for name in envs.TASKS:
         stock, seen = visited(name)
         engine = fast_engine.FastEngine(stock.scene)
-        sim = oracle.to_sim(engine.constants, stock.scene, stock, seen.before)
+        sim = oracle.to_sim(engine.constants, stock, seen.before)
         pushes = sum(np.asarray(jnp.abs(kind.normal)).sum((0, 1)) for kind in sim[1:4])
         air, ground = air + (pushes == 0).sum(), ground + (pushes > 0).sum()
         for joint in engine.constants.joints:
@@ -87,8 +84,7 @@ def test_the_visited_states_are_of_all_kinds(visited):
 
 def packaged(level: str, change=None):
     """A level file that is not among the tasks, perhaps changed, as a scene."""
-    folder = importlib.util.find_spec("kinetix").submodule_search_locations[0]
-    content = json.loads((pathlib.Path(folder) / "levels" / f"{level}.json").read_text())
+    content = json.loads((kinetix_levels.folder() / f"{level}.json").read_text())
     if change:
         change(content["env_state"])
     return kinetix_levels.from_json(content, name=level)
@@ -116,7 +112,7 @@ def test_a_state_carries_over_to_the_stock_engine_and_back():
     engine = fast_engine.FastEngine(stock.scene)
     shape = engine.initial(3).motion.x.shape
     bodies = tuple(np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32))
-    back = oracle.to_sim(engine.constants, stock.scene, stock, oracle.to_stock(stock, bodies))
+    back = oracle.to_sim(engine.constants, stock, oracle.to_stock(stock, bodies))
     np.testing.assert_array_equal(np.stack(back.motion), np.stack(bodies))
 
 

@@ -1,9 +1,7 @@
 """The twelve scenes: names, and the published numbers."""
 
 import dataclasses
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -74,7 +72,7 @@ def test_an_unknown_task_is_told_its_neighbours():
         envs.make("car_lunch")
 
 
-LEVELS = pathlib.Path(importlib.util.find_spec("kinetix").submodule_search_locations[0]) / "levels"
+LEVELS = kinetix_levels.folder()
 
 
 @pytest.mark.parametrize("size", ["s", "m", "l"])

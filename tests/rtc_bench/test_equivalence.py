@@ -35,8 +35,7 @@ def test_the_policy_solves_as_often_as_on_the_stock_engine(task):
     row = ROWS[task]
     assert manifests.sha256(POLICIES[task]).startswith(row["policy"]), "the policy is a new one: run `make bench` again"
     env = envs.make(task)
-    sizes = {"obs_size": env.obs_size, "action_size": env.action_size}
-    policy, _ = checkpoint.load_flow(POLICIES[task], task=task, interface=env.interface, **sizes)
+    policy, _ = checkpoint.load_flow(POLICIES[task], **env.signature)
     outcomes = evaluator.Evaluator(env, policy, naive.Naive())(seed=1, episodes=EPISODES, delay=0, horizon=1)
     solved = int(outcomes.solved.sum()), int(row["stock_solved"])
     assert statistics.two_proportion_p(solved, (EPISODES, int(row["episodes"]))) > 0.01
