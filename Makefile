@@ -1,6 +1,6 @@
 # The only two commands needed on a fresh machine: `make benchmark` and `make test`. Each sets itself up.
 PYTHON ?= python3
-TASK ?= h17_unicycle
+TASK ?= all
 RUN ?= results/benchmark
 ARGS ?=
 VENV := .venv
@@ -51,13 +51,16 @@ data: $(STAMP) ## stage 2, expert data: make data TASK=mjc_swimmer
 flow: $(STAMP) ## stage 3, the flow policy: make flow TASK=mjc_swimmer
 	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
 
-policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_swimmer
-	$(PY) scripts/train_expert.py task=$(TASK)
-	$(PY) scripts/generate_data.py task=$(TASK)
+policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_swimmer, or ARGS=preset=paper
+	$(PY) scripts/train_expert.py task=$(TASK) $(ARGS)
+	$(PY) scripts/generate_data.py task=$(TASK) $(ARGS)
 	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
 
-zoo: policy ## rebuild one task's shipped policy: make zoo TASK=mjc_swimmer
-	cp runs/flow/$(TASK)/$(TASK).safetensors policies/zoo/
+zoo: $(STAMP) ## rebuild the shipped policies from nothing, or one: make zoo TASK=mjc_swimmer
+	$(PY) scripts/train_expert.py task=$(TASK)
+	$(PY) scripts/generate_data.py task=$(TASK)
+	$(PY) scripts/train_flow.py task=$(TASK)
+	$(PY) scripts/publish_zoo.py task=$(TASK)
 
 report: $(STAMP) ## table and curves of a run folder: make report RUN=results/benchmark
 	$(PY) scripts/report.py run=$(RUN) $(ARGS)

@@ -5,6 +5,7 @@ import difflib
 import functools
 import importlib
 import math
+from collections.abc import Sequence
 
 from envs import kinetix_levels
 from envs import scene as scenes
@@ -37,6 +38,16 @@ def check(name: str) -> str:
     near = difflib.get_close_matches(str(name), TASKS, n=2, cutoff=0.4)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
     raise UnknownTask(f"unknown task {name!r}{hint} tasks: {', '.join(TASKS)}")
+
+
+def named(names: str | Sequence[str]) -> tuple[str, ...]:
+    """The tasks of a name, a list of names, or "all". Raises UnknownTask, also for an empty list."""
+    if names == "all":
+        return TASKS
+    found = tuple(check(name) for name in ([names] if isinstance(names, str) else names))
+    if not found:
+        raise UnknownTask(f"no task is named; name some of {', '.join(TASKS)}, or all")
+    return found
 
 
 @functools.cache

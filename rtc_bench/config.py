@@ -109,19 +109,23 @@ class SearchConfig(Settings):
     cells: int = 60_000  # archive capacity
     greed: float = 4.0  # preference for cells near the goal; 0 is none
     last_start: int = 200  # control steps; cells reached later are not expanded
+    starts: int = 63  # states along the ways that are kept
 
     def __post_init__(self):
-        at_least(self, population=1, hold=1, successes=1, rounds=1, cells=2, greed=0, last_start=1)
+        at_least(self, population=1, hold=1, successes=1, rounds=1, cells=2, greed=0, last_start=1, starts=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExpertConfig(Settings):
     """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
 
-    task: str
+    task: Any  # a name, a list, or all
     seeds: int = 2  # experts; one on each core or GPU at once
     seed: int = 0  # of the first
-    steps: int = 4_000_000  # control steps an expert
+    steps: int = 12_000_000  # control steps an expert, at most
+    enough: float = (
+        0.99  # solve rate from the start, while exploring, over the last 4 saves, that ends training; 2 for never
+    )
     envs: int = 512  # environments in parallel
     rollout: int = 64  # control steps between updates
     minibatches: int = 8
@@ -130,14 +134,16 @@ class ExpertConfig(Settings):
     gae_decay: float = 0.9
     clip: float = 0.2
     value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.0
     learning_rate: float = 5e-4  # falls linearly to a tenth
     gradient_clip: float = 1.0
-    perturbation: float = 0.3  # RPO's, of the mean
+    perturbation: float = 0.3  # RPO's, of the mean, in standard deviations
+    explore: float = 1.0  # standard deviation of actions before squashing, while nothing is solved from the start
+    explore_solved: float = 0.2  # the same once everything is; in between by the solve rate
     width: int = 128  # units a hidden layer
     history: int = 4  # frames the expert sees
     shaping: float = 0.5  # reward per metre nearer
     along_way: float = 0.5  # share of episodes that begin on the way to a success
+    patience: float = 2.0  # training gives an episode up after so many times the slowest way's control steps
     noise_std: float = 0.1  # actuation noise
     eval_episodes: int = 1024
     save_every: int = 5  # updates between resumable saves
@@ -146,16 +152,19 @@ class ExpertConfig(Settings):
 
     def __post_init__(self):
         at_least(self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1)
-        at_least(self, noise_std=0, eval_episodes=1, shaping=0)
+        at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1)
+        for name in ("explore", "explore_solved"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}={getattr(self, name)} leaves nothing to chance; it must be above 0")
         if not 0 <= self.along_way <= 1:
             raise ConfigError(f"along_way={self.along_way} is not a share; give a number from 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Settings):
-    """Expert data for one task."""
+    """Expert data."""
 
-    task: str
+    task: Any  # a name, a list, or all
     steps: int = 250_000  # control steps to record, at least
     experts: str = "runs/experts"
     min_solve_rate: float = 0.65  # an expert below is left out
@@ -170,9 +179,9 @@ class DataConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class TrainFlowConfig(Settings):
-    """Flow-policy training on one task's data."""
+    """Flow-policy training on a task's data."""
 
-    task: str
+    task: Any  # a name, a list, or all
     data: str = "data"
     horizon: int = HORIZON
     layers: int = 2
@@ -198,6 +207,18 @@ class TrainFlowConfig(Settings):
         at_least(self, eval_episodes=1, noise_std=0, weak_epoch=1)
         if self.weak_epoch > self.epochs:
             raise ConfigError(f"weak_epoch={self.weak_epoch} is after the last of {self.epochs} epochs; lower it")
+
+
+@dataclasses.dataclass(frozen=True)
+class ZooConfig(Settings):
+    """Finished policies become the shipped ones."""
+
+    task: Any  # a name, a list, or all
+    experts: str = "runs/experts"
+    data: str = "data"
+    flow: str = "runs/flow"
+    zoo: str = "policies/zoo"  # where the policies go
+    out: str = "results/zoo"  # where tables, picture and data manifests go
 
 
 @dataclasses.dataclass(frozen=True)

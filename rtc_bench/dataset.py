@@ -28,6 +28,16 @@ class Episodes(NamedTuple):
     success: np.ndarray  # [N] bool, the step solved the task
 
 
+class Recording(NamedTuple):
+    """What ``Recorder`` returns."""
+
+    episodes: Episodes  # numbered from 0
+    member: np.ndarray  # [E], which expert played the episode
+    apart: (
+        np.ndarray
+    )  # [N], how far the experts' actions lie apart in each step's situation: mean |difference| of any two
+
+
 class Recorder:
     """Jitted rollouts of a mixture of experts, one drawn for each episode; they act by their means."""
 
@@ -38,17 +48,18 @@ class Recorder:
         self.motors = experts.motors_of(env)
         self._run = parallel.spread(self._episodes, shared=1)
 
-    def __call__(self, *, seed: int, part: int, episodes: int) -> tuple[Episodes, np.ndarray]:
-        """One batch of episodes, numbered from 0, and which expert played each."""
+    def __call__(self, *, seed: int, part: int, episodes: int) -> Recording:
+        """One batch of episodes."""
         devices = jax.device_count()
         local = -(-episodes // devices)
         key = jax.random.fold_in(jax.random.key(seed), part)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(local * devices)).reshape(devices, local)
-        obs, action, alive, success, member = (np.asarray(leaf) for leaf in self._run(self.members, keys))
-        steps = [np.moveaxis(leaf, 2, 1) for leaf in (obs, action, alive, success)]  # [D, B, T, ...]
-        obs, action, alive, success = (leaf.reshape(-1, *leaf.shape[2:])[:episodes] for leaf in steps)
-        numbers = np.broadcast_to(np.arange(episodes)[:, None], alive.shape)
-        return Episodes(obs[alive], action[alive], numbers[alive].astype(np.int64), success[alive]), member.reshape(-1)
+        *steps, member = (np.asarray(leaf) for leaf in self._run(self.members, keys))
+        steps = [np.moveaxis(leaf, 2, 1) for leaf in steps]  # [D, B, T, ...]
+        obs, action, alive, success, apart = (leaf.reshape(-1, *leaf.shape[2:])[:episodes] for leaf in steps)
+        numbers = np.broadcast_to(np.arange(episodes)[:, None], alive.shape).astype(np.int64)
+        recorded = Episodes(obs[alive], action[alive], numbers[alive], success[alive])
+        return Recording(recorded, member.reshape(-1)[:episodes], apart[alive])
 
     def _episodes(self, members: experts.Expert, keys: Array):
         env, batch = self.env, keys.shape[0]
@@ -66,7 +77,8 @@ class Recorder:
                 jax.vmap(jax.random.fold_in)(keys, state.time), state, action
             )
             memory = jax.vmap(lambda e, m: experts.remember(m, after, action, e))(members, memory)
-            record = (obs, action, ~over, info["solved"] & ~over)
+            spread = jnp.abs(actions[:, None] - actions[None]).mean(-1).sum((0, 1)) / max(1, count * (count - 1))
+            record = (obs, action, ~over, info["solved"] & ~over, spread)
             return (state, after, memory, over | terminated | truncated), record
 
         carry = (state, obs, memory, jnp.zeros(batch, bool))
@@ -127,9 +139,10 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
     manifest.unlink(missing_ok=True)
     parts: list[dict[str, Any]] = []
     steps = episodes = solved = 0
+    apart_sum = 0.0
     with progress.bar(f"{task}: data", config.steps) as advance:
         while steps < config.steps:
-            data, played = recorder(seed=config.seed, part=len(parts), episodes=config.batch)
+            data, played, apart = recorder(seed=config.seed, part=len(parts), episodes=config.batch)
             path = folder / f"part-{len(parts):04d}.parquet"
             table = _table(
                 data, first_episode=episodes, first_index=steps, task=envs.TASKS.index(task), dt=env.control_dt
@@ -141,6 +154,7 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
             parts[-1]["episodes_per_expert"] = np.bincount(played, minlength=len(members)).tolist()
             steps, episodes = steps + len(data.episode), episodes + config.batch
             solved += int(data.success.sum())
+            apart_sum += float(apart.sum())
             advance(min(steps, config.steps), config.steps)
     told = {
         "made_by": made_by,
@@ -149,7 +163,8 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
         "steps": steps,
         "episodes": episodes,
         "solve_rate": solved / episodes,
-        "experts": [{"seed": head["seed"], "solve_rate": head["solve_rate"]} for head in headers],
+        "experts": [{name: head[name] for name in ("seed", "steps", "solve_rate")} for head in headers],
+        "experts_apart": apart_sum / steps,
         "parts": parts,
         "versions": versions.collect(),
     }

@@ -35,13 +35,22 @@ def gae(reward: Array, value: Array, done: Array, last_value: Array, *, gamma: f
     return jax.lax.scan(back, start, (reward, value, done), reverse=True)[1]
 
 
+def shaping(before: Array, after: Array, solved: Array, *, gamma: float) -> Array:
+    """Potential-based reward [B] for metres nearer (Ng et al. 1999), from distances [B] before and after a step.
+
+    A solved episode ends at potential 0, so that over an episode shaping pays the first distance, whichever way led to the
+    goal; centres may be metres apart where shapes touch, and without this waiting would pay as much as solving.
+    """
+    return before - gamma * jnp.where(solved, 0.0, after)
+
+
 def policy_loss(ratio: Array, advantage: Array, *, clip: float) -> Array:
     """The clipped surrogate objective, as a loss: mean over N of -min(r A, clip(r) A)."""
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage).mean()
 
 
 def loss(
-    outputs: tuple[Array, Array, Array],
+    outputs: tuple[Array, Array],
     batch: Transition,
     advantage: Array,
     target: Array,
@@ -49,15 +58,14 @@ def loss(
     key: Array,
     clip: float,
     value_coefficient: float,
-    entropy_coefficient: float,
+    std: Array | float,
     perturbation: float,
 ) -> Array:
-    """RPO loss of N samples: PPO's, with the mean shifted by uniform noise in [-perturbation, perturbation]."""
-    mean, log_std, value = outputs
-    mean = mean + jax.random.uniform(key, mean.shape, minval=-perturbation, maxval=perturbation)
-    distribution = actor_critic.gaussian(mean, log_std)
+    """RPO loss of N samples: PPO's, with the mean shifted by uniform noise in [-perturbation, perturbation] * std."""
+    mean, value = outputs
+    mean = mean + std * jax.random.uniform(key, mean.shape, minval=-perturbation, maxval=perturbation)
+    distribution = actor_critic.gaussian(mean, std)
     ratio = jnp.exp(distribution.log_prob(batch.raw_action) - batch.log_prob)
     normal = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     value_loss = 0.5 * jnp.mean((value - target) ** 2)
-    objective = policy_loss(ratio, normal, clip=clip)
-    return objective + value_coefficient * value_loss - entropy_coefficient * distribution.entropy().mean()
+    return policy_loss(ratio, normal, clip=clip) + value_coefficient * value_loss

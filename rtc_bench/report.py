@@ -6,18 +6,7 @@ from typing import Any
 
 from policies import checkpoint
 from rtc_bench import config as configs
-from rtc_bench import results, statistics
-
-# Okabe-Ito, legible to colour-blind eyes; markers and dashes carry the difference in grey.
-STYLES = (
-    ("#0072B2", "o", "-"),
-    ("#E69F00", "s", "--"),
-    ("#009E73", "^", "-."),
-    ("#D55E00", "D", ":"),
-    ("#CC79A7", "v", "-"),
-    ("#56B4E9", "P", "--"),
-    ("#000000", "X", "-."),
-)
+from rtc_bench import pictures, results, statistics
 
 
 def default_rows(rows: Sequence[results.Row]) -> list[results.Row]:
@@ -54,53 +43,33 @@ def _task_curve(rows: Sequence[results.Row], task: str, strategy: str) -> list[t
     )
 
 
-def _panel(axis: Any, title: str, lines: dict[str, list[tuple[int, float, float, float]]]) -> None:
+def _panel(axis: Any, lines: dict[str, list[tuple[int, float, float, float]]]) -> None:
     """One strategy's points after the other: rate over delay, in a band from low to high."""
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     for place, (name, points) in enumerate(lines.items()):
         if not points:
             continue
-        colour, marker, dash = STYLES[place % len(STYLES)]
+        colour, marker, dash = pictures.style(place)
         delay, rate, low, high = zip(*points, strict=True)
         axis.fill_between(delay, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.plot(delay, rate, color=colour, marker=marker, linestyle=dash, markersize=4.5, label=name)
-    axis.set_title(title, fontsize=10)
-    axis.set_ylim(-0.02, 1.02)
-    axis.grid(alpha=0.25)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def curves(rows: Sequence[results.Row], path: pathlib.Path) -> None:
     """Save the solve rate over inference delay: the mean over tasks, and one panel per task."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = default_rows(rows)
     tasks, names = _unique(rows, "task"), _unique(rows, "strategy")
-    panels = [*(["mean over tasks"] if len(tasks) > 1 else []), *tasks]
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(
-        lines, columns, figsize=(3.4 * columns, 2.9 * lines + 0.7), sharex=True, sharey=True, squeeze=False
-    )
-    for axis, panel in zip(axes.flat, panels, strict=False):
+    titles = [*(["mean over tasks"] if len(tasks) > 1 else []), *tasks]
+    figure, axes = pictures.panels(titles, width=3.4, height=2.9, head=0.7, sharex=True)
+    for axis, title in zip(axes, titles, strict=True):
         _panel(
             axis,
-            panel,
-            {name: _task_curve(rows, panel, name) if panel in tasks else mean_curve(rows, name) for name in names},
+            {name: _task_curve(rows, title, name) if title in tasks else mean_curve(rows, name) for name in names},
         )
-    for axis in list(axes.flat)[len(panels) :]:
-        axis.set_visible(False)
-    for axis in list(axes.flat)[max(0, len(panels) - columns) : len(panels)]:  # the lowest of each column
-        axis.set_xlabel("inference delay d (control steps)")
-        axis.tick_params(labelbottom=True)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("solve rate")
-    drawn = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    pictures.label_below(axes, "inference delay d (control steps)")
+    drawn = {line.get_label(): line for axis in axes for line in axis.get_lines()}
     labels = [name for name in names if name in drawn]
     figure.legend(
         [drawn[name] for name in labels], labels, loc="upper center", ncols=min(len(labels), 4), frameon=False
@@ -109,14 +78,8 @@ def curves(rows: Sequence[results.Row], path: pathlib.Path) -> None:
     figure.text(
         0.995, 0.005, f"{episodes} episodes a point; bands: 95 % intervals", ha="right", fontsize=7, color="0.35"
     )
-    figure.tight_layout(rect=(0, 0.02, 1, 1 - 0.38 / (2.9 * lines + 0.7)))
-    temporary = path.with_suffix(".part.png")
-    try:
-        figure.savefig(temporary, dpi=150)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        pyplot.close(figure)
+    figure.tight_layout(rect=(0, 0.02, 1, 1 - 0.38 / figure.get_size_inches()[1]))
+    pictures.save(figure, path)
 
 
 def _cell(row: results.Row) -> str:

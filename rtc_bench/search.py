@@ -20,12 +20,13 @@ class SearchFailed(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Demonstrations:
+class Ways:
     """States along the ways to success."""
 
-    states: envs.env.State  # batch of K states; 0 is the start
+    states: envs.env.State  # batch of 1 + starts states in the order of their times; 0 is the start
     obs_mean: np.ndarray  # [O] over all visited cells: fixed scaling for the experts
     obs_std: np.ndarray
+    slowest: int  # control steps that the longest way takes
     simulated: int  # control steps spent
 
 
@@ -113,9 +114,7 @@ STALL = 0.02  # new cells a round, as a share of the population, under which cel
 FINER = 0.7  # times as wide
 
 
-def find(
-    env: envs.env.TaskEnv, config: configs.SearchConfig, *, seed: int, progress=lambda done, total: None
-) -> Demonstrations:
+def find(env: envs.env.TaskEnv, config: configs.SearchConfig, *, seed: int, progress=lambda done, total: None) -> Ways:
     """Search until enough successes are found. ``env`` has the compact interface. Raises SearchFailed."""
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     obs, start = env.reset(key, 1)
@@ -141,11 +140,13 @@ def find(
         seen.append(obs[rng.choice(len(obs), 32)])
     if not found:
         raise SearchFailed(f"no success on {env.name} in {spent} rounds; raise search.rounds or search.population")
-    used = sorted({slot for end in found for slot in archive.way_to(end)} - {0})
+    used = {slot for end in found for slot in archive.way_to(end)} - {0} or {0}
+    evenly = np.linspace(0, len(used) - 1, config.starts).astype(int)  # some of many, or few again and again
     visited = np.concatenate(seen)
-    return Demonstrations(
-        states=archive.take(np.array([0, *used])),
+    return Ways(
+        states=archive.take(np.array([0, *np.array(sorted(used, key=lambda slot: archive.time[slot]))[evenly]])),
         obs_mean=visited.mean(0).astype(np.float32),
         obs_std=np.maximum(visited.std(0), 0.05).astype(np.float32),
+        slowest=int(archive.time[list(found)].max()) + config.hold,
         simulated=spent * config.population * config.hold,
     )

@@ -2,14 +2,12 @@
 
 import argparse
 import collections.abc
-import csv
-import io
 import pathlib
 
 from _entry import ROOT
 
 import envs
-from policies import checkpoint
+from rtc_bench import tables
 
 Row = dict[str, object]
 
@@ -41,9 +39,5 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def record(path: pathlib.Path, rows: list[Row]) -> None:
     """Print the newest row, and write all of them."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    checkpoint.write_whole(path, text.getvalue().encode())
+    tables.write(rows, path)
     print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)

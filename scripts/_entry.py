@@ -82,7 +82,7 @@ def compose(config_name: str, settings: type[configs.Settings], arguments: list[
     from hydra.core.override_parser import overrides_parser
     from hydra.errors import HydraException
 
-    valid, groups = _keys(settings), _groups(config_name)
+    valid, groups = _keys(settings), _presets(config_name)
     free = [name for name, info in valid.items() if info["free"]]
     overrides = []
     for argument in arguments:
@@ -94,6 +94,8 @@ def compose(config_name: str, settings: type[configs.Settings], arguments: list[
             raise configs.ConfigError(message) from None
         _check_override(override, argument, [*valid, *(f"{name}." for name in free)], groups)
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
+        if override.key_or_group in groups:
+            argument = f"{override.key_or_group}/{config_name}={argument.partition('=')[2]}"
         overrides.append(f"++{argument.lstrip('+')}" if added else argument)
     try:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -149,13 +151,10 @@ def _keys(settings: type[configs.Settings], prefix: str = "") -> dict[str, dict]
     return found
 
 
-def _groups(config_name: str) -> dict[str, list[str]]:
-    """The config groups that a primary config chooses from -> their options."""
-    import yaml
-
-    primary = yaml.safe_load((CONFIGS / f"{config_name}.yaml").read_text()) or {}
-    chosen = [name for entry in primary.get("defaults", ()) if isinstance(entry, dict) for name in entry]
-    return {name: sorted(path.stem for path in (CONFIGS / name).glob("*.yaml")) for name in chosen}
+def _presets(config_name: str) -> dict[str, list[str]]:
+    """ "preset" -> the names of this script's presets, if it has any; hydra's group is preset/<script>."""
+    found = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
+    return {"preset": found} if found else {}
 
 
 def help_text(config_name: str, settings: type[configs.Settings]) -> str:
@@ -170,7 +169,7 @@ def help_text(config_name: str, settings: type[configs.Settings]) -> str:
         head.append(line.removeprefix("#").removeprefix(" "))
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = hydra.compose(config_name)
-    rows = [(f"{name}=", "|".join(options), "") for name, options in _groups(config_name).items()]
+    rows = [(f"{name}=", "|".join(options), "") for name, options in _presets(config_name).items()]
     for name, info in _keys(settings).items():
         if omegaconf.OmegaConf.is_missing(composed, name):
             shown = "(required)"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 import envs
 from rtc_bench import config as configs
-from rtc_bench import experts, parallel, search
+from rtc_bench import parallel, search, train_expert
 
 TASKS = ("cartpole_thrust", "mjc_walker")
 
@@ -34,18 +34,18 @@ def measure(task: str, repeats: int) -> _bench.Row:
     config = configs.ExpertConfig(task=task, seeds=jax.device_count())
     env = envs.make(task)
     _, state = env.reset(jax.random.key(0), 1)
-    nothing = search.Demonstrations(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), 0)
-    trainer = experts.Trainer(config, nothing)
-    runners = [trainer.start(seed) for seed in range(config.seeds)]
+    nothing = search.Ways(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), env.max_steps, 0)
+    trainer = train_expert.Trainer(config)
+    runners = [trainer.start(seed, nothing) for seed in range(config.seeds)]
     steps = trainer.samples * config.seeds
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runners)
 
-    def roll(runner: experts.Runner):
+    def roll(runner: train_expert.Runner):
         keys = jax.random.split(runner.key, config.rollout)
-        step = lambda worlds, key: trainer._control_step(state, runner.params, worlds, key)  # noqa: E731
-        return jax.lax.scan(step, runner.worlds, keys)
+        step = functools.partial(trainer._control_step, runner.course, runner.expert, jnp.float32(1.0))
+        return jax.lax.scan(step, runner.worlds, (jnp.zeros((config.rollout, config.envs), int), keys))
 
-    def simulate(runner: experts.Runner):
+    def simulate(runner: train_expert.Runner):
         action = jax.random.uniform(runner.key, (config.envs, env.action_size), minval=-1.0)
 
         def step(state, key):

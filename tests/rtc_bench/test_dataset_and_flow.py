@@ -31,7 +31,7 @@ def data(on_track, tmp_path, lenient):
         params = experts.jax.tree.map(jnp.zeros_like, params)
         params["params"]["Dense_2"]["bias"] = jnp.array([push])  # the mean before squashing
         arrays = {"params": params, "obs_mean": np.zeros(7), "obs_std": np.ones(7)}
-        head = {"kind": "expert", "solve_rate": 1.0, "seed": seed, "config": dataclasses.asdict(settings)}
+        head = {"kind": "expert", "solve_rate": 1.0, "seed": seed, "steps": 1, "config": dataclasses.asdict(settings)}
         checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
     config = configs.DataConfig(
         task="catapult",

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from rtc_bench import config as configs
-from rtc_bench import report, results, statistics
+from rtc_bench import pictures, report, results, statistics
 
 
 def row(task, strategy, delay, horizon=None, rate=0.5, episodes=100):
@@ -57,7 +57,7 @@ def test_pictures_are_written_whole(tmp_path, rows):
 
 
 def test_styles_differ_in_grey():
-    assert len({style[1:] for style in report.STYLES[:7]}) == len(report.STYLES[:7])
+    assert len({style[1:] for style in pictures.STYLES[:7]}) == len(pictures.STYLES[:7])
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import track
 import envs
 from policies import checkpoint
 from rtc_bench import config as configs
-from rtc_bench import experts, search
+from rtc_bench import experts, search, train_expert
 
 SMALL = configs.SearchConfig(population=32, hold=4, successes=3, rounds=60, last_start=36)
 
 
 def config(**changes):
     base = {"task": "mjc_swimmer", "seeds": 1, "envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16}
-    base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL}
+    base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL, "enough": 2}
     return configs.ExpertConfig(**{**base, **changes})
 
 
@@ -38,6 +38,9 @@ def test_search_finds_states_along_ways_to_success():
     # Time and place belong together: nobody is faster than 0.25 a step.
     assert (np.abs(places) <= 0.25 * np.asarray(found.states.time) + 1e-5).all()
     assert found.simulated % (32 * 4) == 0
+    assert len(places) == 1 + SMALL.starts
+    assert (np.diff(np.asarray(found.states.time)) >= 0).all()
+    assert 12 <= found.slowest <= 40  # 3 m at 0.25 m a step
 
 
 def test_search_says_when_there_is_no_way():
@@ -47,7 +50,7 @@ def test_search_says_when_there_is_no_way():
 
 
 def test_training_solves_the_track(on_track, tmp_path, lenient):
-    (file,) = experts.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
+    (file,) = train_expert.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
     head = checkpoint.header(file)
     assert head["solve_rate"] == 1.0
     assert head["steps"] >= 16 * 16 * 60
@@ -57,14 +60,14 @@ def test_training_solves_the_track(on_track, tmp_path, lenient):
     found, heads = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.9)
     assert len(found) == len(heads) == 1
     before = file.stat().st_mtime_ns
-    experts.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
+    train_expert.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
     assert file.stat().st_mtime_ns == before  # finished experts are kept
 
 
 def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, monkeypatch, lenient):
-    (whole,) = experts.train(config(out=str(tmp_path / "whole")))
+    (whole,) = train_expert.train(config(out=str(tmp_path / "whole")))
     calls = []
-    advance = experts.Trainer.advance
+    advance = train_expert.Trainer.advance
 
     def dies(self, runners, iterations):
         calls.append(iterations)
@@ -72,10 +75,10 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, 
             raise KeyboardInterrupt
         return advance(self, runners, iterations)
 
-    monkeypatch.setattr(experts.Trainer, "advance", dies)
+    monkeypatch.setattr(train_expert.Trainer, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
-        experts.train(config(out=str(tmp_path / "cut")))
-    (cut,) = experts.train(config(out=str(tmp_path / "cut")))
+        train_expert.train(config(out=str(tmp_path / "cut")))
+    (cut,) = train_expert.train(config(out=str(tmp_path / "cut")))
     assert calls == [2] * (3 + 2)  # 4 of 8 iterations were saved, the rest ran again
     ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (whole, cut))
     for name, value in ours.items():
@@ -83,8 +86,10 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, 
 
 
 def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatch, lenient):
-    alone = [experts.train(config(out=str(tmp_path / "alone"), seed=seed, steps=16 * 16 * 6))[0] for seed in (0, 1, 2)]
-    advance, company = experts.Trainer.advance, []
+    alone = [
+        train_expert.train(config(out=str(tmp_path / "alone"), seed=seed, steps=16 * 16 * 6))[0] for seed in (0, 1, 2)
+    ]
+    advance, company = train_expert.Trainer.advance, []
 
     def seen(self, runners, iterations):
         company.append(len(runners))
@@ -92,10 +97,10 @@ def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return advance(self, runners, iterations)
 
-    monkeypatch.setattr(experts.Trainer, "advance", seen)
+    monkeypatch.setattr(train_expert.Trainer, "advance", seen)
     with pytest.raises(KeyboardInterrupt):
-        experts.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
-    beside = experts.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
+        train_expert.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
+    beside = train_expert.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
     assert company[0] == min(3, jax.device_count())
     for one, other in zip(alone, beside, strict=True):
         assert one.with_suffix(".csv").read_text() == other.with_suffix(".csv").read_text()
@@ -120,18 +125,42 @@ def test_memory_holds_frames_in_order_and_the_last_action():
 
 
 def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
-    env = track.Track()
-    found = search.find(env, SMALL, seed=0)
-    trainer = experts.Trainer(config(along_way=0.5), found)
-    runner = trainer.start(0)
+    found = search.find(track.Track(), SMALL, seed=0)
+    trainer = train_expert.Trainer(config(along_way=0.5))
+    runner = trainer.start(0, found)
     done = []
     for _ in range(6):
         ((runner, progress),) = trainer.advance([runner], 1)
         done.append(progress)
     assert sum(p.ended for p in done) > sum(p.start_ended for p in done) > 0
     assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
-    only = experts.Trainer(config(along_way=0.0), found)
-    runner = only.start(0)
-    ((runner, progress),) = only.advance([runner], 1)
+    assert float(runner.course.ended[1:].sum()) > 0
+    only = train_expert.Trainer(config(along_way=0.0))
+    ((runner, progress),) = only.advance([only.start(0, found)], 1)
     assert progress.ended == progress.start_ended
-    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), runner.params))
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), runner.expert))
+
+
+def test_training_gives_an_episode_up_that_takes_longer_than_the_ways(on_track, lenient):
+    found = dataclasses.replace(search.find(track.Track(), SMALL, seed=0), slowest=5)
+    trainer = train_expert.Trainer(config(along_way=0.0, rollout=30, shaping=0.0))
+    ((_, progress),) = trainer.advance([trainer.start(0, found)], 1)
+    assert progress.ended == 16 * 3  # 16 environments, each ten control steps long three times
+    assert progress.solved == 0
+
+
+def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
+    trainer = train_expert.Trainer(config(explore=1.0, explore_solved=0.25))
+    course = trainer.start(0, search.find(track.Track(), SMALL, seed=0)).course
+    assert float(trainer.exploration(course)) == 1.0
+    half = course._replace(ended=course.ended + 999, solved=course.solved + 500)
+    assert float(trainer.exploration(half)) == pytest.approx(0.5)
+
+
+def test_training_ends_once_enough_is_solved(on_track, tmp_path, lenient):
+    settings = {"out": str(tmp_path), "steps": 16 * 16 * 400, "learning_rate": 3e-3, "shaping": 0.3, "enough": 0.9}
+    (file,) = train_expert.train(config(**settings))
+    log = [float(line.split(",")[1]) for line in file.with_suffix(".csv").read_text().splitlines()[1:]]
+    assert min(log[-4:]) >= 0.9 > min(log[-5:-1])
+    assert checkpoint.header(file)["steps"] == 16 * 16 * 2 * len(log) < settings["steps"]
+    assert (tmp_path / "mjc_swimmer" / "curves.png").stat().st_size > 1000

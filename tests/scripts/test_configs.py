@@ -1,7 +1,6 @@
 """Every shipped config composes into its dataclass, and says the same defaults as the dataclass does."""
 
 import ast
-import dataclasses
 import importlib
 import pathlib
 import sys
@@ -15,7 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 _entry = importlib.import_module("_entry")
 
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if not path.name.startswith(("_", "bench_")))
-PRESETS = sorted(path.stem for path in (ROOT / "configs" / "preset").glob("*.yaml"))
+PRESETS = sorted((path.parent.name, path.stem) for path in (ROOT / "configs" / "preset").glob("*/*.yaml"))
 
 
 def door(path: pathlib.Path) -> list[str]:
@@ -46,12 +45,35 @@ def test_a_script_and_its_config_belong_together(path):
         assert composed == type(composed)(**given)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_presets_compose(preset):
-    name, settings, _ = door(ROOT / "scripts" / "sweep.py")
-    composed = _entry.compose(name, loaded(settings), [f"preset={preset}"])
-    assert configs.cells(composed.delay, composed.horizon, configs.HORIZON)
-    assert dataclasses.replace(composed, episodes=1).episodes == 1
+def preset(script: str, name: str) -> configs.Settings:
+    _, settings, _ = door(ROOT / "scripts" / f"{script}.py")
+    return _entry.compose(script, loaded(settings), [*required(script), f"preset={name}"])
+
+
+@pytest.mark.parametrize(("script", "name"), PRESETS)
+def test_presets_compose(script, name):
+    composed = preset(script, name)
+    assert composed != _entry.compose(script, type(composed), required(script))
+    if script == "sweep":
+        assert configs.cells(composed.delay, composed.horizon, configs.HORIZON)
+
+
+def test_the_paper_preset_has_the_published_sizes_and_its_stages_meet():
+    expert, data, flow, sweep = (
+        preset(name, "paper") for name in ("train_expert", "generate_data", "train_flow", "sweep")
+    )
+    assert (expert.envs * expert.rollout * 1000, expert.width, expert.seeds) == (expert.steps, 256, 8)
+    assert (data.steps, data.experts) == (1_000_000, expert.out)
+    assert (flow.layers, flow.channels, flow.channel_hidden, flow.token_hidden, flow.epochs) == (4, 256, 512, 64, 32)
+    assert flow.data == data.out
+    assert sweep.episodes == 2048
+    assert len(configs.cells(sweep.delay, sweep.horizon, 8)) == 24
+
+
+def test_a_preset_gives_way_to_what_the_command_line_says():
+    settings = loaded("rtc_bench.config:TrainFlowConfig")
+    composed = _entry.compose("train_flow", settings, ["layers=3", "preset=paper", "task=all"])
+    assert (composed.layers, composed.channels, composed.task) == (3, 256, "all")
 
 
 def test_every_config_has_a_script():

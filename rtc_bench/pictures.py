@@ -1,0 +1,66 @@
+"""What all pictures share: a grid of panels, colours and saving. Matplotlib is imported when one is drawn."""
+
+import pathlib
+from typing import Any
+
+# Okabe-Ito, legible to colour-blind eyes; markers and dashes carry the difference in grey: (colour, marker, dash).
+STYLES = (
+    ("#0072B2", "o", "-"),
+    ("#E69F00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#D55E00", "D", ":"),
+    ("#CC79A7", "v", "-"),
+    ("#56B4E9", "P", "--"),
+    ("#000000", "X", "-."),
+)
+
+
+def style(place: int) -> tuple[str, str, str]:
+    """Colour, marker and dash of the line at this place."""
+    return STYLES[place % len(STYLES)]
+
+
+def panels(titles: list[str], *, width: float, height: float, head: float = 0.0, **options) -> tuple[Any, list[Any]]:
+    """A figure and an axis a title, up to four beside each other; sizes in inches, ``head`` is left free above."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import PercentFormatter
+
+    columns = min(4, len(titles))
+    lines = -(-len(titles) // columns)
+    size = (width * columns, height * lines + head)
+    figure, axes = pyplot.subplots(lines, columns, figsize=size, sharey=True, squeeze=False, **options)
+    shown = list(axes.flat)[: len(titles)]
+    for axis, title in zip(shown, titles, strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.set_ylim(-0.02, 1.02)
+        axis.grid(alpha=0.25)
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    for axis in list(axes.flat)[len(titles) :]:
+        axis.set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("solve rate")
+    return figure, shown
+
+
+def label_below(axes: list[Any], text: str) -> None:
+    """Label the horizontal axis of the lowest panel of each column."""
+    for axis in axes[-min(4, len(axes)) :]:
+        axis.set_xlabel(text)
+        axis.tick_params(labelbottom=True)
+
+
+def save(figure: Any, path: pathlib.Path) -> None:
+    """Write the picture whole or not at all, and close it."""
+    from matplotlib import pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".part{path.suffix}")
+    try:
+        figure.savefig(temporary, dpi=150)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        pyplot.close(figure)

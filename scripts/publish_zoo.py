@@ -1,0 +1,6 @@
+"""Make finished policies the shipped ones: python scripts/publish_zoo.py task=mjc_swimmer"""
+
+import _entry
+
+if __name__ == "__main__":
+    _entry.main("publish_zoo", "rtc_bench.config:ZooConfig", "rtc_bench.zoo:publish")
