@@ -1,47 +1,15 @@
 """Data and the flow policy trained on it: columns, episode edges, checksums, resumed training."""
 
-import dataclasses
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-import track
 
-import envs
 from policies import checkpoint, flow
 from rtc_bench import config as configs
 from rtc_bench import dataset, experts, train_flow
-
-
-@pytest.fixture
-def on_track(monkeypatch):
-    monkeypatch.setattr(envs, "make", lambda name, noise_std=0.0, **rest: track.Track(noise_std))
-
-
-@pytest.fixture
-def data(on_track, tmp_path, lenient):
-    """Two experts that push right with different strength, and a short data set of theirs."""
-    settings = configs.ExpertConfig(task="catapult", width=4)
-    env = track.Track()
-    network = experts.network_of(settings, env)
-    for seed, push in enumerate((0.6, 1.4)):
-        params = network.init(experts.jax.random.key(0), jnp.zeros((1, 4 * 7 + 1)))
-        params = experts.jax.tree.map(jnp.zeros_like, params)
-        params["params"]["Dense_2"]["bias"] = jnp.array([push])  # the mean before squashing
-        arrays = {"params": params, "obs_mean": np.zeros(7), "obs_std": np.ones(7)}
-        head = {"kind": "expert", "solve_rate": 1.0, "seed": seed, "steps": 1, "config": dataclasses.asdict(settings)}
-        checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
-    config = configs.DataConfig(
-        task="catapult",
-        steps=400,
-        experts=str(tmp_path / "experts"),
-        batch=16,
-        out=str(tmp_path / "data"),
-        noise_std=0.0,
-    )
-    return config, dataset.generate(config)
 
 
 def test_columns_and_manifest(data):
@@ -53,7 +21,8 @@ def test_columns_and_manifest(data):
     assert told["steps"] >= 400
     assert told["steps"] == sum(part["steps"] for part in told["parts"])
     assert told["solve_rate"] == 1.0
-    assert len(told["experts"]) == 2
+    assert [expert["seed"] for expert in told["experts"]] == [0, 1]
+    assert told["experts_apart"] == pytest.approx(abs(np.tanh(0.6) - np.tanh(1.4)), abs=1e-4)
     assert all(min(part["episodes_per_expert"]) > 0 for part in told["parts"])  # a mixture
     episode, frame, done = (table[name].to_numpy() for name in ("episode_index", "frame_index", "next.done"))
     assert frame[0] == 0
@@ -115,15 +84,9 @@ def test_no_chunk_crosses_an_episodes_edge():
     assert found.tolist() == wanted
 
 
-def flow_config(config, tmp_path, **changes):
-    settings = {"task": "catapult", "data": config.out, "out": str(tmp_path / "flow"), "epochs": 4, "weak_epoch": 1}
-    settings |= {"batch": 64, "warmup": 5, "eval_every": 2, "eval_episodes": 16, "channels": 8, "channel_hidden": 8}
-    return configs.TrainFlowConfig(**{**settings, "noise_std": 0.0, **changes})
-
-
-def test_training_learns_and_keeps_a_weak_policy(data, tmp_path):
+def test_training_learns_and_keeps_a_weak_policy(data, small_flow, tmp_path):
     config, _ = data
-    file = train_flow.train(flow_config(config, tmp_path, epochs=30, warmup=20, learning_rate=3e-3))
+    file = train_flow.train(small_flow(config, tmp_path, epochs=30, warmup=20, learning_rate=3e-3))
     policy, card = checkpoint.load_flow(file, task="catapult", interface="compact", obs_size=7, action_size=1)
     losses = [entry["loss"] for entry in card["log"]]
     assert losses[-1] < 0.5 * losses[0]
@@ -134,9 +97,9 @@ def test_training_learns_and_keeps_a_weak_policy(data, tmp_path):
     assert any((weak[name] != strong[name]).any() for name in strong)
 
 
-def test_an_interrupted_training_ends_as_an_undisturbed_one(data, tmp_path, monkeypatch):
+def test_an_interrupted_training_ends_as_an_undisturbed_one(data, small_flow, tmp_path, monkeypatch):
     config, _ = data
-    whole = train_flow.train(flow_config(config, tmp_path / "whole"))
+    whole = train_flow.train(small_flow(config, tmp_path / "whole"))
     epoch = train_flow.Trainer.epoch
 
     def dies(self, learner, number):
@@ -147,8 +110,8 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(data, tmp_path, monk
     with monkeypatch.context() as patched:
         patched.setattr(train_flow.Trainer, "epoch", dies)
         with pytest.raises(KeyboardInterrupt):
-            train_flow.train(flow_config(config, tmp_path / "cut"))
-    cut = train_flow.train(flow_config(config, tmp_path / "cut"))
+            train_flow.train(small_flow(config, tmp_path / "cut"))
+    cut = train_flow.train(small_flow(config, tmp_path / "cut"))
     ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="flow")[0]) for file in (whole, cut))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():

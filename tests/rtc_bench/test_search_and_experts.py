@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import track
 
-import envs
 from policies import checkpoint
 from rtc_bench import config as configs
 from rtc_bench import experts, search, train_expert
@@ -20,11 +19,6 @@ def config(**changes):
     base = {"task": "mjc_swimmer", "seeds": 1, "envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16}
     base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL, "enough": 2}
     return configs.ExpertConfig(**{**base, **changes})
-
-
-@pytest.fixture
-def on_track(monkeypatch):
-    monkeypatch.setattr(envs, "make", lambda name, noise_std=0.0, **rest: track.Track(noise_std))
 
 
 def test_search_finds_states_along_ways_to_success():
