@@ -248,7 +248,7 @@ class SweepConfig(Settings):
     delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
     episodes: int = 256  # a cell
-    policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors
+    policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors (also one level down)
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     engine: str = "fast"  # physics: fast, or kinetix for the stock engine
     noise_std: float = 0.1  # actuation noise, in units of action
@@ -309,7 +309,7 @@ class ReportConfig(Settings):
     """Table and curves of a run folder."""
 
     run: str  # a folder with results.csv
-    out: str | None = None  # where results.md and curves.png go; null: into the run folder
+    out: str | None = None  # where README.md and curves.png go; null: into the run folder
 
 
 def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tuple[int, ...]:

@@ -103,11 +103,18 @@ def lines(rows: Sequence[results.Row]) -> tuple[list[str], list[list[str]]]:
     return ["task", "strategy", *(f"d={delay}" for delay in delays)], body
 
 
-def markdown(rows: Sequence[results.Row]) -> str:
-    """The summary as a Markdown table."""
+def markdown(rows: Sequence[results.Row], origin: Sequence[str] = ()) -> str:
+    """The curves and the summary as a Markdown page; ``origin`` are lines on what made it."""
     header, body = lines(rows)
-    table = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
+    episodes, seeds = (", ".join(map(str, _unique(rows, name))) for name in ("episodes", "seed"))
+    told = (
+        f"Solve rate with its 95 % interval, {episodes} episodes a cell, s = max(d, 1) where it was run, seed {seeds}."
+    )
+    table = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *body)]
+    made = ["Made by:", "", *(f"- {line}" for line in origin), ""] if origin else []
+    return "\n".join(
+        ["# Solve rate over inference delay", "", told, "", *made, "![curves](curves.png)", "", *table, ""]
+    )
 
 
 def show(rows: Sequence[results.Row]) -> None:
@@ -152,14 +159,14 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
     rows, folder = results.read(table), pathlib.Path(config.out or config.run)
     if not rows:
         raise configs.ConfigError(f"{table} has no rows yet; let the sweep finish a cell")
-    write(rows, folder)
+    write(rows, folder, results.origin(pathlib.Path(config.run)))
     show(rows)
-    print(f"results.md and curves.png are in {folder}")
+    print(f"README.md and curves.png are in {folder}")
     return folder
 
 
-def write(rows: Sequence[results.Row], folder: pathlib.Path) -> None:
-    """curves.png and results.md into ``folder``."""
+def write(rows: Sequence[results.Row], folder: pathlib.Path, origin: Sequence[str] = ()) -> None:
+    """curves.png and README.md into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     curves(rows, folder / "curves.png")
-    checkpoint.write_whole(folder / "results.md", markdown(rows).encode())
+    checkpoint.write_whole(folder / "README.md", markdown(rows, origin).encode())

@@ -86,6 +86,14 @@ def read(path: pathlib.Path | str) -> list[Row]:
             ) from error
 
 
+def origin(folder: pathlib.Path) -> list[str]:
+    """What made a run folder's rows, a line a session; nothing where there is no manifest."""
+    manifest = folder / "manifest.json"
+    sessions = manifests.read(manifest, "versions")["versions"] if manifest.exists() else []
+    told = "`{command}` at commit `{commit:.12}`, jax {jax}, {device}"
+    return [told.format(**{"command": "(command not recorded)", **made}) for made in sessions]
+
+
 class Run:
     """A run folder that is being filled; opening it again continues."""
 

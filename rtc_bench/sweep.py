@@ -24,12 +24,16 @@ class Entry:
     label: str  # goes into the policy column
 
 
-def _files(settings: configs.SweepConfig) -> dict[str, pathlib.Path]:
+def checkpoints(settings: configs.SweepConfig) -> dict[str, pathlib.Path]:
     """Task -> checkpoint, for the tasks that the settings name. Raises ConfigError, UnknownTask, CheckpointError."""
     if settings.policy == "zoo":
         available = checkpoint.zoo()
     elif pathlib.Path(settings.policy).is_dir():
-        available = {path.stem: path for path in sorted(pathlib.Path(settings.policy).glob("*.safetensors"))}
+        folder = pathlib.Path(
+            settings.policy
+        )  # of <task>.safetensors, or of <task>/<task>.safetensors as training writes it
+        nested = {path.stem: path for path in sorted(folder.glob("*/*.safetensors")) if path.stem == path.parent.name}
+        available = {**nested, **{path.stem: path for path in sorted(folder.glob("*.safetensors"))}}
     else:
         path = pathlib.Path(settings.policy)
         head = checkpoint.header(path)
@@ -109,7 +113,7 @@ def run(settings: configs.SweepConfig) -> pathlib.Path:
     """
     for spec in settings.strategies:
         strategies.check(spec)
-    files = _files(settings)
+    files = checkpoints(settings)
     pairs = {}
     for task, path in files.items():  # typos are told before JAX starts
         chunk = checkpoint.header(path).get("config", {}).get("horizon", configs.HORIZON)
@@ -126,9 +130,9 @@ def run(settings: configs.SweepConfig) -> pathlib.Path:
     print(f"{len(cells)} cells, {len(cells) - len(todo)} of them done before -> {record.folder}", flush=True)
     _fill(settings, record, entries, built, todo)
     rows = record.sorted_rows()
-    report.write(rows, record.folder)
+    report.write(rows, record.folder, results.origin(record.folder))
     report.show(rows)
-    print(f"results.csv, results.md and curves.png are in {record.folder}", flush=True)
+    print(f"results.csv, README.md and curves.png are in {record.folder}", flush=True)
     if todo or not tracking.logged(record.folder):
         tracking.log(rows, record.folder, dataclasses.asdict(settings), settings.wandb)
     return record.folder

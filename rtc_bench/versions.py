@@ -1,9 +1,11 @@
-"""What made a result: commit, package versions, device."""
+"""What made a result: commit, command, package versions, device."""
 
 import importlib.metadata
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 
 PACKAGES = ("jax", "jaxlib", "kinetix-env", "numpy", "rtc-bench")
 
@@ -24,10 +26,11 @@ def commit() -> str:
 
 
 def collect() -> dict[str, str]:
-    """Commit, Python and package versions, and the device JAX runs on."""
+    """Commit, command line, Python and package versions, and the device JAX runs on."""
     import jax
 
-    found = {"commit": commit(), "python": platform.python_version()}
+    command = shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
+    found = {"commit": commit(), "command": command, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

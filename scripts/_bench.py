@@ -37,7 +37,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return given
 
 
-def record(path: pathlib.Path, rows: list[Row]) -> None:
-    """Print the newest row, and write all of them."""
+def record(path: pathlib.Path, rows: list[Row], newest: Row | None = None) -> None:
+    """Write all rows, and print the newest: the last one unless told."""
     tables.write(rows, path)
-    print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    print(", ".join(f"{name} {value}" for name, value in (newest or rows[-1]).items()), flush=True)

@@ -36,11 +36,17 @@ def test_the_mean_over_tasks_leaves_out_delays_that_a_task_lacks():
 
 def test_the_table_has_every_cell_and_the_mean():
     text = report.markdown(ROWS)
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == "| task | strategy | d=0 | d=2 | d=4 |"
     assert len(lines) == 2 + 2 * 2 + 2
     assert lines[2].startswith("| a | naive | 0.70 [")
     assert lines[-1].startswith("| mean | rtc | 0.90 [")
+
+
+def test_the_page_says_what_made_it():
+    text = report.markdown(ROWS, ["`sweep.py delay=0` at commit `abc`"])
+    assert "Made by:\n\n- `sweep.py delay=0` at commit `abc`" in text
+    assert "100 episodes a cell" in text
 
 
 def test_the_terminal_shows_every_rate(capsys):
@@ -53,7 +59,7 @@ def test_the_terminal_shows_every_rate(capsys):
 def test_pictures_are_written_whole(tmp_path, rows):
     report.write(rows, tmp_path)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "results.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "curves.png"]
 
 
 def test_styles_differ_in_grey():
