@@ -1,0 +1,92 @@
+"""What each part of the experts' recipe is worth: training with one part changed at a time, on tasks that need it.
+
+Writes recipe.csv (variant, task, seed, steps, start_solve_rate, solve_rate) and recipe.png into --out; a finished
+training is kept and not run again. In the picture crosses are evaluations without exploration; --steps is small, so that
+differences show.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from unittest import mock
+
+import _bench
+import jax.numpy as jnp
+
+from rtc_bench import config as configs
+from rtc_bench import curriculum, learning, parallel, ppo, tables, train_expert
+
+TASKS = ("catapult", "trampoline")
+
+
+class Variant(NamedTuple):
+    """A change of settings, or of a function."""
+
+    settings: dict[str, Any]
+    place: Any = None  # module
+    name: str = ""
+    value: Any = None
+
+
+def _to_where_it_touches(before, after, solved, *, gamma: float):
+    del solved
+    return before - gamma * after
+
+
+def _unscaled(find: Callable, config: configs.ExpertConfig, seed: int):
+    ways = find(config, seed)
+    return dataclasses.replace(ways, obs_mean=jnp.zeros_like(ways.obs_mean), obs_std=jnp.ones_like(ways.obs_std))
+
+
+VARIANTS = {
+    "as shipped": Variant({}),
+    "all episodes from the start": Variant({"along_way": 0.0}),
+    "states along ways drawn evenly": Variant({}, curriculum, "FLOOR", 1.0),
+    "no shaping": Variant({"shaping": 0.0}),
+    "shaping up to the touch": Variant({}, ppo, "shaping", _to_where_it_touches),
+    "exploration does not fall": Variant({"explore_solved": 1.0}),
+    "little exploration": Variant({"explore": 0.2}),
+    "never given up early": Variant({"patience": 1e6}),
+    "observations not scaled": Variant(
+        {}, train_expert, "find_ways", functools.partial(_unscaled, train_expert.find_ways)
+    ),
+    "no actuation noise, also in the evaluation": Variant({"noise_std": 0.0}),
+}
+
+
+@contextlib.contextmanager
+def _changed(variant: Variant) -> Iterator[None]:
+    with mock.patch.object(variant.place, variant.name, variant.value) if variant.place else contextlib.nullcontext():
+        yield
+
+
+def main() -> None:
+    """Train, print and write."""
+    parser = _bench.parser(__doc__, TASKS)
+    parser.add_argument("--steps", type=int, default=4_000_000, help="control steps a seed; default 4,000,000")
+    given = _bench.parse(parser)
+    parallel.setup()
+    points: list[learning.Point] = []
+    ends: list[learning.Point] = []
+    for task in given.tasks:
+        for title, variant in VARIANTS.items():
+            folder = pathlib.Path("runs/recipe") / re.sub(r"\W+", "_", title)
+            settings = configs.ExpertConfig(task, steps=given.steps, enough=2.0, out=str(folder))
+            with _changed(variant):
+                train_expert.train(dataclasses.replace(settings, **variant.settings))
+            panel = f"{task}: {title}"
+            points += [{"variant": title, **point} for point in learning.read(folder, task)]
+            final = [head["solve_rate"] for head in learning.finals(folder, task)]
+            ends += [{**head, "task": panel} for head in learning.finals(folder, task)]
+            print(f"{panel}: {', '.join(f'{rate:.3f}' for rate in final)} without exploration", flush=True)
+            tables.write(points, given.out / "recipe.csv")
+            shown = [{**point, "task": f"{point['task']}: {point['variant']}"} for point in points]
+            learning.picture(shown, ends, given.out / "recipe.png")
+
+
+if __name__ == "__main__":
+    main()
