@@ -66,7 +66,7 @@ report: $(STAMP) ## table and curves of a run folder: make report RUN=results/be
 	$(PY) scripts/report.py run=$(RUN) $(ARGS)
 
 render: $(STAMP) ## a picture of a task: make render TASK=car_launch
-	$(PY) scripts/render.py task=$(TASK) $(ARGS)
+	$(PY) scripts/render.py task=$(subst all,h17_unicycle,$(TASK)) $(ARGS)
 
 bench: $(STAMP) ## speed and equivalence of the physics, training speed: up to an hour, into results/benchmarks
 	$(PY) scripts/bench_physics.py --out results/benchmarks

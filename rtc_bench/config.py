@@ -292,7 +292,7 @@ class RenderConfig(Settings):
     """A picture of one episode."""
 
     task: str
-    policy: str = "random"  # "random", "none" (zero actions), "zoo" or a checkpoint
+    policy: str = "zoo"  # zoo (the shipped policy), a checkpoint, random, or none (zero actions)
     strategy: str = "naive"  # for a policy
     delay: int = 0  # d, control steps, for a policy
     steps: int = 256  # at most
