@@ -40,11 +40,27 @@ class _Run(NamedTuple):
     boundaries: Array  # [B], counts
 
 
+class _Episodes(NamedTuple):
+    """What is carried from request to request; the batch is the first axis, but the last one in ``run.state``."""
+
+    run: _Run
+    chunk: Array  # [B, H, A], executing
+    memory: base.Memory
+    keys: Array  # [B], of the episodes
+    place: Array  # [B], where the episode stood at first
+
+
+BLOCK = (
+    64  # episodes that go through a cycle together on a CPU: they stay in its cache, and whole blocks can be skipped
+)
+
+
 class Evaluator:
     """Jitted episodes of one task, policy and strategy, spread over all devices.
 
     Random numbers belong to (seed, episode, control step) alone, so that every strategy meets the same actuation noise
-    and the same flow noise, and neither the batch size nor the number of devices changes a result.
+    and the same flow noise, and neither the batch size nor the number of devices changes a result. Episodes that are over
+    are sorted to the end, where whole blocks of them cost nothing.
     """
 
     def __init__(self, env: envs.env.TaskEnv, policy: flow.FlowPolicy, strategy: base.Strategy, *, batch: int = 512):
@@ -56,10 +72,10 @@ class Evaluator:
     def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int) -> Outcomes:
         """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E]."""
         local = min(self.local, -(-episodes // self.devices))
-        block = local * self.devices
+        many = local * self.devices
         parts = []
-        for first in range(0, episodes, block):
-            numbers = jnp.arange(first, first + block, dtype=jnp.uint32).reshape(self.devices, local)
+        for first in range(0, episodes, many):
+            numbers = jnp.arange(first, first + many, dtype=jnp.uint32).reshape(self.devices, local)
             key = jax.random.key(seed)
             parts.append(self._spread(self.policy, key, jnp.int32(delay), jnp.int32(horizon), numbers))
         joined = [
@@ -68,37 +84,59 @@ class Evaluator:
         return Outcomes(*(leaf[:episodes] for leaf in joined))
 
     def _episodes(self, policy: flow.FlowPolicy, key: Array, delay: Array, horizon: Array, numbers: Array) -> Outcomes:
-        env, strategy, batch = self.env, self.strategy, numbers.shape[0]
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-        obs, state = env.reset(key, batch)
-        zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
-        action = jnp.zeros((batch, env.action_size))
-        run = _Run(state, obs, action, no, no, zero, zero, zero, zero, zero)
-        chunk = strategy.first(policy, obs, self._noise(keys, jnp.int32(0)))
+        count = numbers.shape[0]
+        block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
+        batch = -(-count // block) * block
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
+        started = self._start(policy, key, keys)
+        started = started._replace(run=started.run._replace(over=jnp.arange(batch) >= count))  # padding is over
 
-        def cycle(carry):
-            time, run, old, memory = carry
-            request = base.Request(run.obs, old, delay, horizon, self._noise(keys, time), _at(keys, time, STRATEGY))
-            new, memory = strategy.plan(policy, request, memory)
-            executing = execution.merge(old, new, delay)
+        def cycle(carry: tuple[Array, _Episodes]) -> tuple[Array, _Episodes]:
+            time, episodes = carry
+            episodes = _take(episodes, jnp.argsort(episodes.run.over))
+            busy = batch - episodes.run.over.sum(dtype=jnp.int32)
 
-            def step(index: Array, run: _Run) -> _Run:
-                action = jnp.take(executing, index, axis=1)
-                action = strategy.correct(policy, run.obs, action, index, memory)
-                fresh = execution.takes_over(index, delay, horizon)
-                return self._step(run, action, _at(keys, time + index, ACTUATION), time + index, fresh)
+            def go(index: Array, episodes: _Episodes) -> _Episodes:
+                here = index * block + jnp.arange(block)
+                return _put(episodes, here, self._cycle(policy, delay, horizon, time, _take(episodes, here)))
 
-            run = jax.lax.fori_loop(0, horizon, step, run)
-            return time + horizon, run, execution.shift(executing, horizon), memory
+            return time + horizon, jax.lax.fori_loop(0, (busy + block - 1) // block, go, episodes)
 
-        def busy(carry):
-            return ~carry[1].over.all()  # the time limit ends every episode
+        def busy(carry: tuple[Array, _Episodes]) -> Array:
+            return ~carry[1].run.over.all()  # the time limit ends every episode
 
-        _, run, _, _ = jax.lax.while_loop(busy, cycle, (jnp.int32(0), run, chunk, strategy.init(policy, batch)))
+        _, ended = jax.lax.while_loop(busy, cycle, (jnp.int32(0), started))
+        run = _take(ended, jnp.argsort(ended.place)[:count]).run
         steps = jnp.maximum(run.length - 1, 1)
         return Outcomes(
             run.solved, run.reward, run.length, run.change / steps, run.boundary / jnp.maximum(run.boundaries, 1)
         )
+
+    def _start(self, policy: flow.FlowPolicy, key: Array, keys: Array) -> _Episodes:
+        batch = keys.shape[0]
+        obs, state = self.env.reset(key, batch)
+        zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
+        run = _Run(state, obs, jnp.zeros((batch, self.env.action_size)), no, no, zero, zero, zero, zero, zero)
+        chunk = self.strategy.first(policy, obs, self._noise(keys, jnp.int32(0)))
+        return _Episodes(run, chunk, self.strategy.init(policy, batch), keys, jnp.arange(batch))
+
+    def _cycle(
+        self, policy: flow.FlowPolicy, delay: Array, horizon: Array, time: Array, episodes: _Episodes
+    ) -> _Episodes:
+        """One request, and the control steps until the next."""
+        run, old, memory, keys, place = episodes
+        request = base.Request(run.obs, old, delay, horizon, self._noise(keys, time), _at(keys, time, STRATEGY))
+        new, memory = self.strategy.plan(policy, request, memory)
+        executing = execution.merge(old, new, delay)
+
+        def step(index: Array, run: _Run) -> _Run:
+            action = jnp.take(executing, index, axis=1)
+            action = self.strategy.correct(policy, run.obs, action, index, memory)
+            fresh = execution.takes_over(index, delay, horizon)
+            return self._step(run, action, _at(keys, time + index, ACTUATION), time + index, fresh)
+
+        run = jax.lax.fori_loop(0, horizon, step, run)
+        return _Episodes(run, execution.shift(executing, horizon), memory, keys, place)
 
     def _noise(self, keys: Array, time: Array) -> Array:
         """Flow noise [B, H, A] of a control step."""
@@ -129,3 +167,28 @@ class Evaluator:
 def _at(keys: Array, time: Array, purpose: int) -> Array:
     """The episodes' keys [B] at a control step, for one purpose."""
     return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, time), purpose))(keys)
+
+
+def _take(episodes: _Episodes, index: Array) -> _Episodes:
+    """The episodes at ``index``."""
+    state = jax.tree.map(lambda leaf: leaf[..., index], episodes.run.state)
+    return _with_state(jax.tree.map(lambda leaf: leaf[index], _without_state(episodes)), state)
+
+
+def _put(episodes: _Episodes, index: Array, new: _Episodes) -> _Episodes:
+    """``episodes`` with those at ``index``, a run of neighbours, replaced."""
+
+    def written(old: Array, new: Array, axis: int) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(old, new, index[0], axis)
+
+    state = jax.tree.map(lambda a, b: written(a, b, a.ndim - 1), episodes.run.state, new.run.state)
+    rest = jax.tree.map(lambda a, b: written(a, b, 0), _without_state(episodes), _without_state(new))
+    return _with_state(rest, state)
+
+
+def _without_state(episodes: _Episodes) -> _Episodes:
+    return _with_state(episodes, None)
+
+
+def _with_state(episodes: _Episodes, state) -> _Episodes:
+    return episodes._replace(run=episodes.run._replace(state=state))

@@ -8,7 +8,7 @@ from jax import Array
 from policies import flow, sampling
 from rtc_bench import config as configs
 
-Memory = Any  # a pytree of arrays
+Memory = Any  # a pytree of arrays, each with the batch as its first axis
 
 
 class Request(NamedTuple):
@@ -44,7 +44,7 @@ class Strategy:
         """Called before anything runs: raise ConfigError if the policy lacks what the strategy needs."""
 
     def init(self, policy: flow.FlowPolicy, batch: int) -> Memory:
-        """Memory at an episode's start."""
+        """Memory at an episode's start; every leaf is [B, ...]."""
         del policy, batch
         return ()
 

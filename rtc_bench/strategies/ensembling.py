@@ -10,11 +10,11 @@ from rtc_bench.strategies import base
 
 
 class Chunks(NamedTuple):
-    """The last H chunks, the newest first, each shifted so that index 0 is the next control step."""
+    """The last H chunks, the newest first in slot 0, each shifted so that index 0 is the next control step."""
 
-    chunk: Array  # [H, B, H, A]
-    known: Array  # [H, H] bool: slot, step; the chunk predicts this step
-    age: Array  # [H] int32, control steps since the chunk was asked for
+    chunk: Array  # [B, H, H, A]: slot, step
+    known: Array  # [B, H, H] bool: the slot's chunk predicts this step
+    age: Array  # [B, H] int32, control steps since the slot's chunk was asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,30 +39,28 @@ class TemporalEnsembling(base.Strategy):
     def init(self, policy, batch):
         """An empty store."""
         size, actions = policy.config.horizon, policy.config.action_size
-        return Chunks(
-            jnp.zeros((size, batch, size, actions)), jnp.zeros((size, size), bool), jnp.zeros(size, jnp.int32)
-        )
+        known, age = jnp.zeros((batch, size, size), bool), jnp.zeros((batch, size), jnp.int32)
+        return Chunks(jnp.zeros((batch, size, size, actions)), known, age)
 
     def plan(self, policy, request, memory):
         """Add the new chunk to the store and average; what the store forgets is past its end at any ``s >= 1``."""
         new = self.sample(policy, request.obs, request.noise)
-        size = new.shape[1]
+        batch, size, _ = new.shape
         everyone = Chunks(
-            jnp.concatenate([new[None], memory.chunk[:-1]]),
-            jnp.concatenate([jnp.ones((1, size), bool), memory.known[:-1]]),
-            jnp.concatenate([jnp.zeros(1, jnp.int32), memory.age[:-1]]),
+            jnp.concatenate([new[:, None], memory.chunk[:, :-1]], 1),
+            jnp.concatenate([jnp.ones((batch, 1, size), bool), memory.known[:, :-1]], 1),
+            jnp.concatenate([jnp.zeros((batch, 1), jnp.int32), memory.age[:, :-1]], 1),
         )
-        weights = jnp.where(
-            everyone.known, jnp.exp(-self.decay * everyone.age.astype(jnp.float32))[:, None], 0.0
-        )  # [slot, step]
-        weights = weights / weights.sum(0)[None]
-        plan = (weights[:, None, :, None] * everyone.chunk).sum(0)
+        trust = jnp.exp(-self.decay * everyone.age.astype(jnp.float32))
+        weights = jnp.where(everyone.known, trust[:, :, None], 0.0)  # [B, slot, step]
+        weights = weights / weights.sum(1, keepdims=True)
+        plan = (weights[..., None] * everyone.chunk).sum(1)
         later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
         kept = later < size
         index = jnp.minimum(later, size - 1)
         shifted = Chunks(
             jnp.take(everyone.chunk, index, axis=2),
-            everyone.known[:, index] & kept[None],
+            everyone.known[:, :, index] & kept[None, None],
             everyone.age + request.horizon,
         )
         return plan, shifted
