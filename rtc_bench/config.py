@@ -123,9 +123,7 @@ class ExpertConfig(Settings):
     seeds: int = 2  # experts; one on each core or GPU at once
     seed: int = 0  # of the first
     steps: int = 12_000_000  # control steps an expert, at most
-    enough: float = (
-        0.99  # solve rate from the start, while exploring, over the last 4 saves, that ends training; 2 for never
-    )
+    enough: float = 0.98  # solve rate from the start, exploring, over the last 4 saves, that ends training; 2: never
     envs: int = 512  # environments in parallel
     rollout: int = 64  # control steps between updates
     minibatches: int = 8
@@ -142,7 +140,9 @@ class ExpertConfig(Settings):
     width: int = 128  # units a hidden layer
     history: int = 4  # frames the expert sees
     shaping: float = 0.5  # reward per metre nearer
-    along_way: float = 0.5  # share of episodes that begin on the way to a success
+    along_way: float = (
+        0.9  # share of episodes begun on a way to success while none is solved from the start; later half
+    )
     patience: float = 2.0  # training gives an episode up after so many times the slowest way's control steps
     noise_std: float = 0.1  # actuation noise
     eval_episodes: int = 1024

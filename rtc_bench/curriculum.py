@@ -42,11 +42,15 @@ def weights(course: Course) -> Array:
 
 
 def draw(course: Course, shape: tuple[int, ...], *, along_way: float, key: Array) -> Array:
-    """Indices of start states: a share ``along_way`` by weight, the others 0. All 0 if there is no other state."""
+    """Indices of start states: by weight, or 0. All 0 if there is no other state.
+
+    ``along_way`` is the share of the former while nothing is solved from the start; it falls by half as all comes to be.
+    """
     along_key, which_key = jax.random.split(key)
     total = jnp.cumsum(weights(course))
     picked = jnp.searchsorted(total, jax.random.uniform(which_key, shape) * total[-1], side="right")
-    along = jax.random.bernoulli(along_key, along_way, shape) & (total[-1] > 0)
+    share = along_way * (1 - start_rate(course) / 2)
+    along = jax.random.bernoulli(along_key, share, shape) & (total[-1] > 0)
     return jnp.where(along, jnp.minimum(picked, len(total) - 1), 0)
 
 

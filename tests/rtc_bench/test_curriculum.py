@@ -29,6 +29,9 @@ def test_draws_follow_share_and_weights(lenient):
     shares = np.bincount(drawn, minlength=3) / len(drawn)
     wanted = [0.6, 0.4 * middle / (middle + low), 0.4 * low / (middle + low)]
     np.testing.assert_allclose(shares, wanted, atol=0.015)
+    solved = tried._replace(solved=jnp.array([1000.0, 500, 0]))
+    drawn = np.asarray(curriculum.draw(solved, (20_000,), along_way=0.4, key=jax.random.key(0)))
+    assert (drawn == 0).mean() == pytest.approx(0.8, abs=0.015)  # who solves from the start is drawn there more often
     assert not curriculum.draw(tried, (100,), along_way=0.0, key=jax.random.key(0)).any()
     assert curriculum.draw(tried, (100,), along_way=1.0, key=jax.random.key(0)).all()
 
