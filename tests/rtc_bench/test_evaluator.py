@@ -1,5 +1,6 @@
 """Episodes: what is counted, when it stops, and that nothing but (seed, episode, step) decides the random numbers."""
 
+import collections
 import dataclasses
 
 import jax
@@ -55,6 +56,22 @@ def test_it_stops_when_every_episode_is_over():
     seen = []
     outcomes(toy.Line(goal=3.5, seen=seen), Constant(), delay=1, horizon=2)
     assert max(time for time, _ in seen) == 3  # solved by the action of step 3, the last of its cycle
+
+
+def test_blocks_of_finished_episodes_cost_nothing_and_change_nothing(monkeypatch):
+    """Also with a memory, which is sorted along, and with a number of episodes that blocks do not divide."""
+    monkeypatch.setattr(evaluator, "BLOCK", 2)
+    seen, strategy = [], strategies.get("temporal_ensembling", flow_steps=2)
+    found = outcomes(toy.Line(goal=6.0, noise_std=0.5, seen=seen), strategy, episodes=14, batch=14, delay=1, horizon=1)
+    counted = collections.Counter(time for time, _ in seen)
+    for time in range(int(found.length.max())):
+        busy = [int((device > time).sum()) for device in np.split(found.length, jax.device_count())]
+        assert counted[time] == sum(-(-alive // 2) for alive in busy), time
+    assert 0 < found.length.min() < found.length.max()
+    monkeypatch.setattr(evaluator, "BLOCK", 100)
+    whole = outcomes(toy.Line(goal=6.0, noise_std=0.5), strategy, episodes=14, batch=14, delay=1, horizon=1)
+    for field in ("solved", "total_reward", "length"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(whole, field), err_msg=field)
 
 
 def test_smoothness_follows_its_definition():
