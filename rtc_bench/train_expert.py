@@ -173,7 +173,7 @@ class Trainer:
 
 
 ENOUGH_SAVES = 4  # in a row
-_FREE = ("seeds", "seed", "out", "save_every")  # settings that do not change an expert of a given seed
+_FREE = ("seeds", "seed", "out")  # settings that do not change an expert of a given seed
 
 
 def find_ways(config: configs.ExpertConfig, seed: int) -> search.Ways:
