@@ -122,6 +122,8 @@ class ExpertConfig(Settings):
     task: Any  # a name, a list, or all
     seeds: int = 2  # experts; one on each core or GPU at once
     seed: int = 0  # of the first
+    good: float = 0.9  # solve rate below which a further seed is trained instead,
+    spare: int = 3  # at most so many
     steps: int = 12_000_000  # control steps an expert, at most
     enough: float = 0.98  # solve rate from the start, exploring, over the last 4 saves, that ends training; 2: never
     envs: int = 512  # environments in parallel
@@ -152,7 +154,7 @@ class ExpertConfig(Settings):
 
     def __post_init__(self):
         at_least(self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1)
-        at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1)
+        at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, spare=0)
         for name in ("explore", "explore_solved"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)} leaves nothing to chance; it must be above 0")
@@ -167,7 +169,7 @@ class DataConfig(Settings):
     task: Any  # a name, a list, or all
     steps: int = 250_000  # control steps to record, at least
     experts: str = "runs/experts"
-    min_solve_rate: float = 0.65  # an expert below is left out
+    min_solve_rate: float = 0.85  # an expert below is left out
     noise_std: float = 0.1
     seed: int = 0
     batch: int = 512  # episodes at once
@@ -194,6 +196,7 @@ class TrainFlowConfig(Settings):
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     warmup: int = 1000  # updates
+    anneal: float = 0.01  # share of the learning rate that is left at the end, along a cosine; 1 keeps it
     gradient_clip: float = 10.0
     flow_steps: int = 5  # of the evaluation
     eval_every: int = 8  # epochs between evaluations; 0 for none but the last
@@ -204,7 +207,7 @@ class TrainFlowConfig(Settings):
 
     def __post_init__(self):
         at_least(self, horizon=1, layers=1, channels=2, epochs=1, batch=1, warmup=0, flow_steps=1, eval_every=0)
-        at_least(self, eval_episodes=1, noise_std=0, weak_epoch=1)
+        at_least(self, eval_episodes=1, noise_std=0, weak_epoch=1, anneal=0)
         if self.weak_epoch > self.epochs:
             raise ConfigError(f"weak_epoch={self.weak_epoch} is after the last of {self.epochs} epochs; lower it")
 

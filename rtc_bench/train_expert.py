@@ -173,7 +173,7 @@ class Trainer:
 
 
 ENOUGH_SAVES = 4  # in a row
-_FREE = ("seeds", "seed", "out")  # settings that do not change an expert of a given seed
+_FREE = ("seeds", "seed", "spare", "good", "out")  # settings that do not change an expert of a given seed
 
 
 def find_ways(config: configs.ExpertConfig, seed: int) -> search.Ways:
@@ -262,16 +262,27 @@ class _Training:
 def train(config: configs.ExpertConfig) -> list[pathlib.Path]:
     """Train ``config.seeds`` experts of one task, as many at once as there are devices; finished ones are kept.
 
+    While fewer of them are good, up to ``config.spare`` further seeds are trained: some searches lead into a dead end.
     Returns their files.
     """
     parallel.setup()
     envs.tasks.check(config.task)
-    files = {seed: _final(config, seed) for seed in range(config.seed, config.seed + config.seeds)}
-    todo = [seed for seed, file in files.items() if not _finished(config, file)]
-    if not todo:
-        return list(files.values())
-    trainer = Trainer(config)
-    pending = [_Training(config, trainer, seed) for seed in todo]
+    seeds, trainer = list(range(config.seed, config.seed + config.seeds)), None
+    while True:
+        todo = [seed for seed in seeds if not _finished(config, _final(config, seed))]
+        if todo:
+            trainer = trainer or Trainer(config)
+            _train(config, trainer, todo)
+        files = [_final(config, seed) for seed in seeds]
+        good = sum(checkpoint.header(file)["solve_rate"] >= config.good for file in files)
+        more = min(config.seeds - good, config.seeds + config.spare - len(seeds))
+        if more <= 0:
+            return files
+        seeds += range(seeds[-1] + 1, seeds[-1] + 1 + more)
+
+
+def _train(config: configs.ExpertConfig, trainer: Trainer, seeds: list[int]) -> None:
+    pending = [_Training(config, trainer, seed) for seed in seeds]
     total = -(-config.steps // trainer.samples)
     with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:
         while behind := [training for training in pending if not training.over(total)]:
@@ -288,4 +299,3 @@ def train(config: configs.ExpertConfig) -> list[pathlib.Path]:
         training.finish(evaluation, config.eval_episodes)
     points, ends = learning.read(config.out, config.task), learning.finals(config.out, config.task)
     learning.picture(points, ends, pathlib.Path(config.out) / config.task / "curves.png")
-    return list(files.values())

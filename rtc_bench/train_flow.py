@@ -45,7 +45,10 @@ class Trainer:
         sizes = {name: getattr(config, name) for name in _SIZES}
         self.flow = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
         self.updates = max(1, len(end) // config.batch)  # an epoch
-        schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
+        total = self.updates * config.epochs
+        warm = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
+        cool = optax.cosine_decay_schedule(config.learning_rate, max(1, total - config.warmup), config.anneal)
+        schedule = optax.join_schedules([warm, cool], [config.warmup])
         self.optimiser = optax.chain(
             optax.clip_by_global_norm(config.gradient_clip),
             optax.adamw(schedule, weight_decay=config.weight_decay),

@@ -75,7 +75,7 @@ def main() -> None:
     for task in given.tasks:
         for title, variant in VARIANTS.items():
             folder = pathlib.Path("runs/recipe") / re.sub(r"\W+", "_", title)
-            settings = configs.ExpertConfig(task, steps=given.steps, enough=2.0, out=str(folder))
+            settings = configs.ExpertConfig(task, steps=given.steps, enough=2.0, spare=0, out=str(folder))
             with _changed(variant):
                 train_expert.train(dataclasses.replace(settings, **variant.settings))
             panel = f"{task}: {title}"

@@ -97,6 +97,21 @@ def test_training_learns_and_keeps_a_weak_policy(data, small_flow, tmp_path):
     assert any((weak[name] != strong[name]).any() for name in strong)
 
 
+def test_the_learning_rate_falls_unless_told_to_stay(data, small_flow, tmp_path):
+    config, _ = data
+    moved = {}
+    for anneal in (0.0, 1.0):
+        trainer = train_flow.Trainer(
+            small_flow(config, tmp_path, anneal=anneal), dataset.load(config.out, "catapult")[0]
+        )
+        learners = [trainer.start()]
+        for number in range(4):
+            learners.append(trainer.epoch(learners[-1], number)[0])
+        kernels = [np.asarray(learner.params["in_proj"]["kernel"]) for learner in learners]
+        moved[anneal] = np.abs(kernels[4] - kernels[3]).sum() / np.abs(kernels[2] - kernels[1]).sum()
+    assert moved[0.0] < 0.5 * moved[1.0]
+
+
 def test_an_interrupted_training_ends_as_an_undisturbed_one(data, small_flow, tmp_path, monkeypatch):
     config, _ = data
     whole = train_flow.train(small_flow(config, tmp_path / "whole"))

@@ -17,7 +17,7 @@ SMALL = configs.SearchConfig(population=32, hold=4, successes=3, rounds=60, last
 
 def config(**changes):
     base = {"task": "mjc_swimmer", "seeds": 1, "envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16}
-    base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL, "enough": 2}
+    base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL, "enough": 2, "spare": 0}
     return configs.ExpertConfig(**{**base, **changes})
 
 
@@ -149,6 +149,18 @@ def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
     assert float(trainer.exploration(course)) == 1.0
     half = course._replace(ended=course.ended + 999, solved=course.solved + 500)
     assert float(trainer.exploration(half)) == pytest.approx(0.5)
+
+
+def test_a_further_seed_is_trained_where_one_fails(on_track, tmp_path, monkeypatch, lenient):
+    rates = iter([0.2, 1.0, 0.3, 0.95])
+    monkeypatch.setattr(train_expert.experts.Evaluation, "__call__", lambda *_, **__: np.array([next(rates)]))
+    settings = {"out": str(tmp_path), "seeds": 2, "spare": 4, "good": 0.9, "steps": 16 * 16}
+    files = train_expert.train(config(**settings))
+    assert [file.stem for file in files] == ["seed0", "seed1", "seed2", "seed3"]  # 0 and then 2 were no good
+    assert train_expert.train(config(**settings)) == files  # and nothing is trained again
+    rates = iter([0.1] * 3)
+    files = train_expert.train(config(**{**settings, "out": str(tmp_path / "worse"), "spare": 1}))
+    assert [file.stem for file in files] == ["seed0", "seed1", "seed2"]  # never more than the spare ones
 
 
 def test_training_ends_once_enough_is_solved(on_track, tmp_path, lenient):
