@@ -56,10 +56,8 @@ policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_s
 	$(PY) scripts/generate_data.py task=$(TASK) $(ARGS)
 	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
 
-zoo: $(STAMP) ## rebuild the shipped policies from nothing, or one: make zoo TASK=mjc_swimmer
-	$(PY) scripts/train_expert.py task=$(TASK)
-	$(PY) scripts/generate_data.py task=$(TASK)
-	$(PY) scripts/train_flow.py task=$(TASK)
+zoo: override ARGS := # the shipped policies have the default settings
+zoo: policy ## rebuild the shipped policies from nothing, or one: make zoo TASK=mjc_swimmer
 	$(PY) scripts/publish_zoo.py task=$(TASK)
 
 report: $(STAMP) ## table and curves of a run folder: make report RUN=results/benchmark

@@ -29,9 +29,8 @@ def checkpoints(settings: configs.SweepConfig) -> dict[str, pathlib.Path]:
     if settings.policy == "zoo":
         available = checkpoint.zoo()
     elif pathlib.Path(settings.policy).is_dir():
-        folder = pathlib.Path(
-            settings.policy
-        )  # of <task>.safetensors, or of <task>/<task>.safetensors as training writes it
+        folder = pathlib.Path(settings.policy)
+        # It holds <task>.safetensors, or <task>/<task>.safetensors as training leaves them.
         nested = {path.stem: path for path in sorted(folder.glob("*/*.safetensors")) if path.stem == path.parent.name}
         available = {**nested, **{path.stem: path for path in sorted(folder.glob("*.safetensors"))}}
     else:

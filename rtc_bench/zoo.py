@@ -1,6 +1,5 @@
 """The shipped zoo: trained policies into policies/zoo, and what each came from into results/zoo."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -81,9 +80,9 @@ def _tell(out: pathlib.Path) -> None:
     """The picture of the learning curves, and a readable table."""
     rows = tables.read(out / "zoo.csv")
     ends = [
-        {"task": row["task"], "seed": expert["seed"], "steps": expert["steps"], "solve_rate": expert["solve_rate"]}
+        {"task": row["task"], **expert}
         for row in rows
-        for expert in json.loads((out / "data" / f"{row['task']}.json").read_text())["experts"]
+        for expert in manifests.read(out / "data" / f"{row['task']}.json", "experts")["experts"]
     ]
     learning.picture(tables.read(out / "experts.csv"), ends, out / "experts.png")
     lines = [
@@ -97,7 +96,7 @@ def _tell(out: pathlib.Path) -> None:
     ]
     for row in rows:
         steps = ", ".join(f"{int(count) / 1e6:.1f}" for count in row["expert_steps"].split())
-        policy = f"{float(row['solve_rate']):.3f} [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+        policy = rate({"solve_rate": float(row["solve_rate"]), "episodes": int(row["episodes"])})
         cells = (row["task"], row["experts"].replace(" ", ", "), steps, row["experts_apart"])
         cells += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, row["commit"][:8])
         lines.append("| " + " | ".join(cells) + " |")

@@ -152,7 +152,7 @@ def _keys(settings: type[configs.Settings], prefix: str = "") -> dict[str, dict]
 
 
 def _presets(config_name: str) -> dict[str, list[str]]:
-    """ "preset" -> the names of this script's presets, if it has any; hydra's group is preset/<script>."""
+    """The names of this script's presets under "preset", if it has any; hydra's group is preset/<script>."""
     found = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
     return {"preset": found} if found else {}
 

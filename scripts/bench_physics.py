@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import envs
-from rtc_bench import parallel
+from rtc_bench import parallel, pictures
 
 ENGINES = {"specialised": "fast", "stock": "kinetix"}
 STEPS = {"specialised": 32, "stock": 2}  # control steps a run
@@ -125,8 +125,7 @@ def draw(rows: list[Any], path: pathlib.Path) -> None:
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    pictures.save(figure, path)
 
 
 def _machine() -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -58,10 +58,8 @@ VARIANTS = {
 }
 
 
-@contextlib.contextmanager
-def _changed(variant: Variant) -> Iterator[None]:
-    with mock.patch.object(variant.place, variant.name, variant.value) if variant.place else contextlib.nullcontext():
-        yield
+def _changed(variant: Variant) -> contextlib.AbstractContextManager:
+    return mock.patch.object(*variant[1:]) if variant.place else contextlib.nullcontext()
 
 
 def main() -> None:
@@ -80,9 +78,10 @@ def main() -> None:
                 train_expert.train(dataclasses.replace(settings, **variant.settings))
             panel = f"{task}: {title}"
             points += [{"variant": title, **point} for point in learning.read(folder, task)]
-            final = [head["solve_rate"] for head in learning.finals(folder, task)]
-            ends += [{**head, "task": panel} for head in learning.finals(folder, task)]
-            print(f"{panel}: {', '.join(f'{rate:.3f}' for rate in final)} without exploration", flush=True)
+            final = learning.finals(folder, task)
+            ends += [{**head, "task": panel} for head in final]
+            rates = ", ".join(f"{head['solve_rate']:.3f}" for head in final)
+            print(f"{panel}: {rates} without exploration", flush=True)
             tables.write(points, given.out / "recipe.csv")
             shown = [{**point, "task": f"{point['task']}: {point['variant']}"} for point in points]
             learning.picture(shown, ends, given.out / "recipe.png")
