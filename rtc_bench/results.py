@@ -1,4 +1,4 @@
-"""A run folder: results.csv, config.yaml, manifest.json. The only module that knows these files."""
+"""A run folder: results.csv, episodes/, config.yaml, manifest.json. The only module that knows these files."""
 
 import csv
 import dataclasses
@@ -7,6 +7,8 @@ import json
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from policies import checkpoint
 from rtc_bench import config as configs
@@ -94,6 +96,43 @@ def origin(folder: pathlib.Path) -> list[str]:
     return [told.format(**{"command": "(command not recorded)", **made}) for made in sessions]
 
 
+Episodes = dict[str, np.ndarray]  # of one cell: solved bool, total_reward and length, each [E], in the episodes' order
+KEPT = {"solved": "bool", "total_reward": "int8", "length": "int16"}
+
+
+def episodes(folder: pathlib.Path | str, task: str) -> dict[tuple, Episodes]:
+    """Cell -> its episodes. Strategies met the same random numbers in the same episode, so that cells can be paired."""
+    from pyarrow import parquet
+
+    path = pathlib.Path(folder) / "episodes" / f"{task}.parquet"
+    if not path.is_file():
+        return {}
+    try:
+        table = parquet.read_table(path, columns=["strategy", "delay", "horizon", *KEPT]).to_pandas()
+    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are among them
+        remedy = "delete it and run the sweep again"
+        raise configs.ConfigError(f"{path}: not a whole table of episodes ({error}); {remedy}") from error
+    groups = table.groupby(["strategy", "delay", "horizon"], sort=False)
+    return {(task, *cell): {name: group[name].to_numpy() for name in KEPT} for cell, group in groups}
+
+
+def _write_episodes(folder: pathlib.Path, task: str, cells: Mapping[tuple, Episodes]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns: dict[str, list] = {"strategy": [], "delay": [], "horizon": [], "episode": []}
+    for (_, *cell), found in cells.items():
+        count = len(found["solved"])
+        for name, value in zip(columns, (*cell, None), strict=True):
+            columns[name].append(np.arange(count) if value is None else np.full(count, value))
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    for name, kind in KEPT.items():
+        joined[name] = np.concatenate([found[name] for found in cells.values()]).astype(kind)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(joined), sink, compression="zstd")
+    checkpoint.write_whole(folder / "episodes" / f"{task}.parquet", sink.getvalue().to_pybytes())
+
+
 class Run:
     """A run folder that is being filled; opening it again continues."""
 
@@ -102,11 +141,14 @@ class Run:
         self.folder = pathlib.Path(folder)
         self.order: dict[tuple, int] = {}
         self.rows: dict[tuple, Row] = {}
+        self.episodes: dict[str, dict[tuple, Episodes]] = {}  # task -> cell -> its episodes
         told = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
             self._compare(manifests.read(self.manifest_file, *told, "versions"), told)
             if self.table.exists():
-                self.rows = {row.cell: row for row in read(self.table)}
+                rows = {row.cell: row for row in read(self.table)}
+                self.episodes = {task: episodes(self.folder, task) for task in {row.task for row in rows.values()}}
+                self.rows = {cell: row for cell, row in rows.items() if cell in self.episodes[row.task]}
         else:
             checkpoint.write_whole(self.folder / "config.yaml", _yaml(told["settings"]).encode())
             manifests.write(self.manifest_file, {**told, "versions": [versions.collect()]})
@@ -141,14 +183,20 @@ class Run:
                 manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], now]})
         return todo
 
-    def add(self, row: Row) -> None:
-        """Add a finished cell; the table on disk is always whole, and in the planned order."""
+    def add(self, row: Row, outcomes: Any) -> None:
+        """Add a finished cell and its episodes (``evaluator.Outcomes``); files are whole, and in the planned order."""
         self.rows[row.cell] = row
+        cells = self.episodes.setdefault(row.task, {})
+        cells[row.cell] = {name: np.asarray(getattr(outcomes, name)) for name in KEPT}
+        _write_episodes(self.folder, row.task, {cell: cells[cell] for cell in sorted(cells, key=self._place)})
         checkpoint.write_whole(self.table, _text(self.sorted_rows()).encode())
 
     def sorted_rows(self) -> list[Row]:
         """Rows in the planned order."""
-        return sorted(self.rows.values(), key=lambda row: self.order.get(row.cell, len(self.order)))
+        return sorted(self.rows.values(), key=lambda row: self._place(row.cell))
+
+    def _place(self, cell: tuple) -> int:
+        return self.order.get(cell, len(self.order))
 
 
 def _yaml(settings: Mapping[str, Any]) -> str:

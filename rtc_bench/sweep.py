@@ -151,7 +151,6 @@ def _fill(
             outcomes = running[2](seed=settings.seed, episodes=settings.episodes, delay=delay, horizon=horizon)
             seconds = time.perf_counter() - began
             cell = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
-            record.add(
-                results.summarise(outcomes, **cell, seed=settings.seed, policy=entries[task].label, seconds=seconds)
-            )
+            told = {"seed": settings.seed, "policy": entries[task].label, "seconds": seconds}
+            record.add(results.summarise(outcomes, **cell, **told), outcomes)
         advance(len(todo), len(todo))

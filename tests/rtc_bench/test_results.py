@@ -23,16 +23,19 @@ def row(cell, rate=0.5):
     return results.Row(**place, **measured, **change, seed=0, policy="zoo/a", seconds=1.5)
 
 
-def test_a_row_summarises_its_episodes():
-    outcomes = evaluator.Outcomes(
+def outcomes():
+    return evaluator.Outcomes(
         solved=np.array([True, False, False, False]),
         total_reward=np.array([1.0, -1.0, 0.0, 0.0]),
         length=np.array([10, 20, 256, 256]),
         action_change=np.array([0.1, 0.1, 0.3, 0.3]),
         boundary_change=np.array([0.0, 0.2, 0.2, 0.4]),
     )
+
+
+def test_a_row_summarises_its_episodes():
     made = results.summarise(
-        outcomes, task="a", strategy="rtc", delay=1, horizon=2, seed=3, policy="zoo/a", seconds=0.5
+        outcomes(), task="a", strategy="rtc", delay=1, horizon=2, seed=3, policy="zoo/a", seconds=0.5
     )
     assert (made.episodes, made.solve_rate, made.mean_return) == (4, 0.25, 0.0)
     assert made.mean_length == (10 + 20 + 256 + 256) / 4
@@ -44,7 +47,7 @@ def test_a_row_summarises_its_episodes():
 def test_the_columns_are_the_contract(tmp_path):
     run = results.Run(tmp_path, {}, {})
     run.plan(CELLS)
-    run.add(row(CELLS[0]))
+    run.add(row(CELLS[0]), outcomes())
     assert run.table.read_text().splitlines()[0] == COLUMNS
     assert results.read(run.table) == [row(CELLS[0])]
 
@@ -53,7 +56,7 @@ def test_a_strategy_named_with_a_comma_survives(tmp_path):
     odd = ("a", 'mine,"odd"', 0, 1)
     run = results.Run(tmp_path, {}, {})
     run.plan([odd])
-    run.add(row(odd))
+    run.add(row(odd), outcomes())
     assert results.read(run.table)[0].strategy == 'mine,"odd"'
 
 
@@ -62,16 +65,44 @@ def test_a_run_that_stopped_goes_on_and_ends_alike(tmp_path):
     whole = results.Run(tmp_path / "whole", settings, {})
     whole.plan(CELLS)
     for cell in CELLS:
-        whole.add(row(cell))
+        whole.add(row(cell), outcomes())
     stopped = results.Run(tmp_path / "stopped", settings, {})
     stopped.plan(CELLS)
-    stopped.add(row(CELLS[1]))  # nothing is promised about which came first
+    stopped.add(row(CELLS[1]), outcomes())  # nothing is promised about which came first
     again = results.Run(tmp_path / "stopped", {**settings, "out": "y"}, {})
     todo = again.plan(CELLS)
     assert todo == [CELLS[0], CELLS[2]]
     for cell in todo:
-        again.add(row(cell))
+        again.add(row(cell), outcomes())
     assert again.table.read_bytes() == whole.table.read_bytes()
+    for task in ("a", "b"):
+        name = f"episodes/{task}.parquet"
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_episodes_are_kept_in_their_order(tmp_path):
+    run = results.Run(tmp_path, {}, {})
+    run.plan(CELLS)
+    for cell in CELLS:
+        run.add(row(cell), outcomes())
+    found = results.episodes(tmp_path, "a")
+    assert list(found) == CELLS[:2]
+    assert found[CELLS[1]]["solved"].tolist() == [True, False, False, False]
+    assert found[CELLS[1]]["total_reward"].tolist() == [1, -1, 0, 0]
+    assert found[CELLS[1]]["length"].tolist() == [10, 20, 256, 256]
+    assert results.episodes(tmp_path, "c") == {}
+
+
+def test_a_cell_without_its_episodes_is_run_again(tmp_path):
+    run = results.Run(tmp_path, {}, {})
+    run.plan(CELLS)
+    for cell in CELLS:
+        run.add(row(cell), outcomes())
+    (tmp_path / "episodes" / "b.parquet").unlink()
+    assert results.Run(tmp_path, {}, {}).plan(CELLS) == [CELLS[2]]
+    (tmp_path / "episodes" / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(configs.ConfigError, match=r"a\.parquet: not a whole table .*run the sweep again"):
+        results.Run(tmp_path, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -101,7 +132,7 @@ def test_every_code_that_ran_cells_is_named(tmp_path, monkeypatch):
         monkeypatch.setattr(versions, "collect", lambda: {"commit": commit})
         run = results.Run(tmp_path, {}, {})
         for cell in run.plan(CELLS)[:cells]:
-            run.add(row(cell))
+            run.add(row(cell), outcomes())
         return [made["commit"] for made in json.loads(run.manifest_file.read_text())["versions"]]
 
     assert session("a", 1) == ["a"]
@@ -120,8 +151,13 @@ def test_a_manifest_of_something_else_is_refused(tmp_path, text):
 def test_nothing_half_written_stays(tmp_path):
     run = results.Run(tmp_path, {}, {})
     run.plan(CELLS)
-    run.add(row(CELLS[0]))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "manifest.json", "results.csv"]
+    run.add(row(CELLS[0]), outcomes())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.yaml",
+        "episodes",
+        "manifest.json",
+        "results.csv",
+    ]
 
 
 def test_another_csv_is_refused(tmp_path):
@@ -133,7 +169,7 @@ def test_another_csv_is_refused(tmp_path):
 def test_a_damaged_table_is_refused_kindly(tmp_path):
     run = results.Run(tmp_path, {}, {})
     run.plan(CELLS)
-    run.add(row(CELLS[0]))
+    run.add(row(CELLS[0]), outcomes())
     run.table.write_text(run.table.read_text().replace("0.500000", "half"))
     with pytest.raises(configs.ConfigError, match=r"results\.csv: line 2 is damaged"):
         results.read(run.table)

@@ -74,7 +74,7 @@ def whole(folder):
 def test_a_sweep_ends_with_table_picture_and_records(folder, whole):
     assert all(text in whole[1] for text in ("naive", "Mine", "d=4", TASK))
     names = {path.name for path in (folder / "whole").iterdir()}
-    assert names == {"results.csv", "README.md", "curves.png", "config.yaml", "manifest.json", "wandb"}
+    assert names == {"results.csv", "episodes", "README.md", "curves.png", "config.yaml", "manifest.json", "wandb"}
     assert len(without_seconds(folder / "whole" / "results.csv")) == 1 + 2 * 5
     assert list((folder / "whole" / "wandb").glob("offline-run-*/*.wandb"))
 
