@@ -1,7 +1,7 @@
 """Pictures of a task: stills, film strips and animations, drawn from the scene and the moving bodies."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -66,35 +66,49 @@ def _figure(columns: int, lines: int):
     return pyplot, *pyplot.subplots(lines, columns, figsize=(2.4 * columns, 2.55 * lines), squeeze=False)
 
 
-def strip(scene: scenes.Scene, frames: Sequence[Frame], times: Sequence[float], path: pathlib.Path) -> None:
-    """Save a film strip (PNG, PDF, ...): one panel for each frame, titled with its time in seconds."""
-    columns = min(6, len(frames))
-    pyplot, figure, axes = _figure(columns, -(-len(frames) // columns))
-    for axis in axes.flat[len(frames) :]:
-        axis.set_visible(False)
-    for axis, frame, time in zip(axes.flat, frames, times, strict=False):
-        draw(axis, scene, frame)
-        axis.set_title(f"{time:.2f} s", fontsize=8)
-    figure.tight_layout(pad=0.4)
+def strip(
+    scene: scenes.Scene, films: Mapping[str, Sequence[Frame]], frame_time: float, path: pathlib.Path, *, count: int = 6
+) -> None:
+    """Save film strips (PNG, PDF, ...): a line for each film, ``count`` moments of the longest, titled in seconds.
+
+    A film that has ended shows its end again.
+    """
+    moments = np.unique(np.linspace(0, _longest(films) - 1, count).round().astype(int))
+    pyplot, figure, axes = _figure(len(moments), len(films))
+    for line, (title, frames) in zip(axes, films.items(), strict=True):
+        for axis, moment in zip(line, moments, strict=True):
+            shown = min(int(moment), len(frames) - 1)
+            draw(axis, scene, frames[shown])
+            axis.set_title(f"{shown * frame_time:.2f} s", fontsize=8)
+        line[0].set_ylabel(title, fontsize=9)
+    figure.tight_layout(pad=0.4, h_pad=1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.05)
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.05)
     pyplot.close(figure)
 
 
-def animate(scene: scenes.Scene, frames: Sequence[Frame], seconds_per_frame: float, path: pathlib.Path) -> None:
-    """Save an animated GIF."""
+def animate(
+    scene: scenes.Scene, films: Mapping[str, Sequence[Frame]], frame_time: float, path: pathlib.Path, *, every: int = 1
+) -> None:
+    """Save an animated GIF, the films beside each other at their own pace; ``every`` leaves frames out."""
     from PIL import Image
 
-    pyplot, figure, axes = _figure(1, 1)
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
-    images = []
-    for frame in frames:
-        axes[0, 0].clear()
-        draw(axes[0, 0], scene, frame)
+    pyplot, figure, axes = _figure(len(films), 1)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.9, wspace=0.03)
+    images, last = [], _longest(films) - 1
+    for moment in [*range(0, last, every), last]:
+        for axis, (title, frames) in zip(axes[0], films.items(), strict=True):
+            axis.clear()
+            draw(axis, scene, frames[min(moment, len(frames) - 1)])
+            axis.set_title(title, fontsize=9)
         figure.canvas.draw()
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
         images.append(Image.fromarray(pixels).quantize(64))
     pyplot.close(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pause = max(20, round(seconds_per_frame * 1000))  # browsers do not show GIFs faster than this
+    pause = max(20, round(every * frame_time * 1000))  # browsers do not show GIFs faster than this
     images[0].save(path, save_all=True, append_images=images[1:], duration=pause, loop=0)
+
+
+def _longest(films: Mapping[str, Sequence[Frame]]) -> int:
+    return max(len(frames) for frames in films.values())

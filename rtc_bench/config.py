@@ -296,15 +296,20 @@ class RenderConfig(Settings):
 
     task: str
     policy: str = "zoo"  # zoo (the shipped policy), a checkpoint, random, or none (zero actions)
-    strategy: str = "naive"  # for a policy
-    delay: int = 0  # d, control steps, for a policy
-    steps: int = 256  # at most
+    strategy: str | tuple[str, ...] = "naive"  # for a policy; a list shows the same episode under each
+    delay: int = 0  # d, control steps, for a policy; s = max(d, 1)
     frames: int = 6  # of a film strip
     seed: int = 0
-    out: str | None = None  # .gif: animation; .png, .pdf, ...: film strip; null: results/<task>.png
+    episode: int = 0  # of those that a sweep with this seed plays
+    out: str | None = None  # .gif: animation; .png, .pdf, ...: film strips; null: results/<task>.png
 
     def __post_init__(self):
-        at_least(self, delay=0, steps=1, frames=1)
+        at_least(self, delay=0, frames=1, seed=0, episode=0)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies, always as a tuple."""
+        return _tuple(self.strategy)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,19 +124,53 @@ class Evaluator:
         self, policy: flow.FlowPolicy, delay: Array, horizon: Array, time: Array, episodes: _Episodes
     ) -> _Episodes:
         """One request, and the control steps until the next."""
-        run, old, memory, keys, place = episodes
-        request = base.Request(run.obs, old, delay, horizon, self._noise(keys, time), _at(keys, time, STRATEGY))
-        new, memory = self.strategy.plan(policy, request, memory)
-        executing = execution.merge(old, new, delay)
+        run, _, _, keys, place = episodes
+        executing, memory = self._plan(policy, delay, horizon, time, episodes)
 
         def step(index: Array, run: _Run) -> _Run:
-            action = jnp.take(executing, index, axis=1)
-            action = self.strategy.correct(policy, run.obs, action, index, memory)
-            fresh = execution.takes_over(index, delay, horizon)
-            return self._step(run, action, _at(keys, time + index, ACTUATION), time + index, fresh)
+            action = self._action(policy, run.obs, executing, index, memory)
+            return self._step(run, action, keys, time + index, execution.takes_over(index, delay, horizon))
 
         run = jax.lax.fori_loop(0, horizon, step, run)
         return _Episodes(run, execution.shift(executing, horizon), memory, keys, place)
+
+    def _plan(
+        self, policy: flow.FlowPolicy, delay: Array, horizon: Array, time: Array, episodes: _Episodes
+    ) -> tuple[Array, base.Memory]:
+        """What is executed [B, H, A] from a request at ``time`` on, and the memory after it."""
+        noise, more = self._noise(episodes.keys, time), _at(episodes.keys, time, STRATEGY)
+        request = base.Request(episodes.run.obs, episodes.chunk, delay, horizon, noise, more)
+        new, memory = self.strategy.plan(policy, request, episodes.memory)
+        return execution.merge(episodes.chunk, new, delay), memory
+
+    def _action(self, policy: flow.FlowPolicy, obs: Array, executing: Array, index: Array, memory) -> Array:
+        """The action [B, A] at a step of a cycle."""
+        action = self.strategy.correct(policy, obs, jnp.take(executing, index, axis=1), index, memory)
+        return jnp.clip(action, self.env.action_low[None], self.env.action_high[None])
+
+    def watch(self, *, seed: int, episode: int, delay: int, horizon: int) -> tuple[list[tuple], bool]:
+        """One episode of those that a call plays, step by step, to look at.
+
+        Returns the moving bodies' x, y and angle, each [M], at every control step and at the end, and whether it was solved.
+        """
+        key, d, s = jax.random.key(seed), jnp.int32(delay), jnp.int32(horizon)
+        keys = jax.random.fold_in(key, episode)[None]
+        step, plan, choose = jax.jit(self._step), jax.jit(self._plan), jax.jit(self._action)
+        place = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
+        episodes, frames = jax.jit(self._start)(self.policy, key, keys), []
+        for time in range(self.env.max_steps):
+            run, index = episodes.run, jnp.int32(time % horizon)
+            frames.append(place(run.state))
+            if time % horizon == 0:
+                executing, memory = plan(self.policy, d, s, jnp.int32(time), episodes)
+                episodes = episodes._replace(chunk=execution.shift(executing, s), memory=memory)
+            action = choose(self.policy, run.obs, executing, index, memory)
+            run = step(run, action, keys, jnp.int32(time), jnp.bool_(False))
+            episodes = episodes._replace(run=run)
+            if run.over[0]:
+                break
+        frames.append(place(run.state))
+        return [tuple(np.asarray(column)[:, 0] for column in frame) for frame in frames], bool(run.solved[0])
 
     def _noise(self, keys: Array, time: Array) -> Array:
         """Flow noise [B, H, A] of a control step."""
@@ -144,9 +178,8 @@ class Evaluator:
         return jax.vmap(lambda key: jax.random.normal(key, shape))(_at(keys, time, FLOW))
 
     def _step(self, run: _Run, action: Array, keys: Array, time: Array, fresh: Array) -> _Run:
-        env = self.env
-        action = jnp.clip(action, env.action_low[None], env.action_high[None])
-        obs, state, reward, terminated, truncated, info = env.step(keys, run.state, action)
+        noise = _at(keys, time, ACTUATION)
+        obs, state, reward, terminated, truncated, info = self.env.step(noise, run.state, action)
         alive = ~run.over
         follows = alive & (time > 0)
         change = jnp.where(follows, jnp.abs(action - run.action).mean(-1), 0.0)

@@ -14,8 +14,9 @@ def test_strip_and_animation(name, tmp_path):
     scene = tasks.scene(name)
     pose = np.array([[*body.position, body.rotation] for body in scene.moving])
     frames = [tuple((pose + shift).T) for shift in (0.0, 0.5)]
-    envs.render.strip(scene, frames, [0.0, 0.5], tmp_path / "new" / "strip.png")
-    envs.render.animate(scene, frames, 1 / 30, tmp_path / "film.gif")
+    films = {"long": frames, "short": frames[:1]}
+    envs.render.strip(scene, films, 1 / 30, tmp_path / "new" / "strip.png")
+    envs.render.animate(scene, films, 1 / 30, tmp_path / "film.gif")
     with Image.open(tmp_path / "new" / "strip.png") as strip:
         pixels = np.asarray(strip.convert("RGB"))
     green, blue = (
