@@ -7,7 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise
 WANDB_MODES = ("offline", "online", "disabled")
@@ -28,6 +28,8 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 
 class Settings:
     """Base of the dataclasses below: building one from the mapping that a config file holds."""
+
+    UNNAMED: ClassVar[str] = ""  # the setting that command-line arguments without a name go to
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -314,10 +316,18 @@ class RenderConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig(Settings):
-    """Table and curves of a run folder."""
+    """A page, figures and tables of run folders."""
 
-    run: str  # a folder with results.csv
-    out: str | None = None  # where README.md and curves.png go; null: into the run folder
+    UNNAMED: ClassVar[str] = "run"
+
+    run: str | tuple[str, ...]  # a folder with results.csv, or several that are merged
+    out: str | None = None  # where they go; null: into report/ in the first run folder
+    baseline: str | None = None  # what the others are compared with; null: naive, else the first strategy
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The folders, always as a tuple."""
+        return _tuple(self.run)
 
 
 def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tuple[int, ...]:

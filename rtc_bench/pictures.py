@@ -1,5 +1,6 @@
 """What all pictures share: a grid of panels, colours and saving. Matplotlib is imported when one is drawn."""
 
+import io
 import pathlib
 from typing import Any
 
@@ -20,8 +21,20 @@ def style(place: int) -> tuple[str, str, str]:
     return STYLES[place % len(STYLES)]
 
 
-def panels(titles: list[str], *, width: float, height: float, head: float = 0.0, **options) -> tuple[Any, list[Any]]:
-    """A figure and an axis a title, up to four beside each other; sizes in inches, ``head`` is left free above."""
+def panels(
+    titles: list[str],
+    *,
+    width: float,
+    height: float,
+    head: float = 0.0,
+    beside: str = "solve rate",
+    percent: bool = True,
+    **options,
+) -> tuple[Any, list[Any]]:
+    """A figure and an axis a title, up to four beside each other; sizes in inches, ``head`` is left free above.
+
+    ``beside`` labels the vertical axes; ``percent``: they are rates.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,13 +48,14 @@ def panels(titles: list[str], *, width: float, height: float, head: float = 0.0,
     shown = list(axes.flat)[: len(titles)]
     for axis, title in zip(shown, titles, strict=True):
         axis.set_title(title, fontsize=10)
-        axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.25)
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if percent:
+            axis.set_ylim(-0.02, 1.02)
+            axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axis in list(axes.flat)[len(titles) :]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
-        axis.set_ylabel("solve rate")
+        axis.set_ylabel(beside)
     return figure, shown
 
 
@@ -52,15 +66,36 @@ def label_below(axes: list[Any], text: str) -> None:
         axis.tick_params(labelbottom=True)
 
 
-def save(figure: Any, path: pathlib.Path) -> None:
-    """Write the picture whole or not at all, and close it."""
+def save(figure: Any, *paths: pathlib.Path) -> None:
+    """Write the picture in each file's format, whole or not at all, and close it."""
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".part{path.suffix}")
+            try:
+                figure.savefig(temporary, dpi=150)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+    finally:
+        close(figure)
+
+
+def svg(figure: Any) -> str:
+    """The picture as an SVG element whose letters stay text, and close it."""
+    import matplotlib
+
+    text = io.StringIO()
+    try:
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rtc_bench"}):
+            figure.savefig(text, format="svg", metadata={"Date": None})
+    finally:
+        close(figure)
+    return "".join(text.getvalue().partition("<svg ")[1:])
+
+
+def close(figure: Any) -> None:
+    """Forget a figure that is drawn."""
     from matplotlib import pyplot
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".part{path.suffix}")
-    try:
-        figure.savefig(temporary, dpi=150)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        pyplot.close(figure)
+    pyplot.close(figure)

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,14 +88,6 @@ def read(path: pathlib.Path | str) -> list[Row]:
             ) from error
 
 
-def origin(folder: pathlib.Path) -> list[str]:
-    """What made a run folder's rows, a line a session; nothing where there is no manifest."""
-    manifest = folder / "manifest.json"
-    sessions = manifests.read(manifest, "versions")["versions"] if manifest.exists() else []
-    told = "`{command}` at commit `{commit:.12}`, jax {jax}, {device}"
-    return [told.format(**{"command": "(command not recorded)", **made}) for made in sessions]
-
-
 Episodes = dict[str, np.ndarray]  # of one cell: solved bool, total_reward and length, each [E], in the episodes' order
 KEPT = {"solved": "bool", "total_reward": "int8", "length": "int16"}
 
@@ -131,6 +123,68 @@ def _write_episodes(folder: pathlib.Path, task: str, cells: Mapping[tuple, Episo
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(joined), sink, compression="zstd")
     checkpoint.write_whole(folder / "episodes" / f"{task}.parquet", sink.getvalue().to_pybytes())
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """The cells of one run folder, or of several that go together."""
+
+    rows: list[Row]
+    episodes: dict[tuple, Episodes]  # cell -> its episodes
+    runs: list[dict[str, Any]]  # manifests, with "folder"
+    origin: list[str]  # what made them, a line a session
+
+
+SHARED = ("interface", "engine", "noise_std", "flow_steps", "seed")  # settings that runs must have in common
+
+
+def load(folders: Sequence[pathlib.Path | str]) -> Loaded:
+    """Cells of all folders; of a cell that two hold, the one with more episodes.
+
+    Raises ConfigError where there are no results, or where runs met other policies, strategies or random numbers.
+    """
+    rows: dict[tuple, Row] = {}
+    kept: dict[tuple, Episodes] = {}
+    runs: list[dict[str, Any]] = []
+    for folder in map(pathlib.Path, folders):
+        if not (folder / "results.csv").is_file():
+            raise configs.ConfigError(
+                f"{folder}: no results.csv there; give the folder that a sweep printed at its end"
+            )
+        run = {**manifests.read(folder / "manifest.json", "settings", "identity", "versions"), "folder": folder}
+        for other in runs:
+            _check_goes_with(other, run)
+        runs.append(run)
+        found = read(folder / "results.csv")
+        cells: dict[tuple, Episodes] = {}
+        for task in dict.fromkeys(row.task for row in found):
+            cells |= episodes(folder, task)
+        for row in found:
+            if row.cell not in cells:
+                raise configs.ConfigError(f"{folder}: {row.cell} lacks its episodes; run the same sweep again")
+            if row.cell not in rows or rows[row.cell].episodes < row.episodes:
+                rows[row.cell], kept[row.cell] = row, cells[row.cell]
+    if not rows:
+        raise configs.ConfigError(f"{folders[0]}/results.csv has no rows yet; let the sweep finish a cell")
+    told = "`{command}` at commit `{commit:.12}`, jax {jax}, {device}"
+    sessions = [{"command": "(command not recorded)", **made} for run in runs for made in run["versions"]]
+    return Loaded(list(rows.values()), kept, runs, [told.format(**made) for made in sessions])
+
+
+def _check_goes_with(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    pairs = {name: (one["settings"].get(name), other["settings"].get(name)) for name in SHARED}
+    pairs |= {
+        name: (one["identity"][name], other["identity"][name]) for name in {*one["identity"]} & {*other["identity"]}
+    }
+    both = {*one["settings"]["strategy"]} & {*other["settings"]["strategy"]}
+    options = [run["settings"].get("options") or {} for run in (one, other)]
+    pairs |= {f"options.{name}": (options[0].get(name), options[1].get(name)) for name in both}
+    for name, (before, now) in sorted(pairs.items()):
+        if before != now:
+            raise configs.ConfigError(
+                f"{one['folder']} has {name}={before}, {other['folder']} has {name}={now}; "
+                "only runs that agree in it can be merged"
+            )
 
 
 class Run:

@@ -2,6 +2,11 @@
 
 import math
 import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+RESAMPLES = 2000  # of a bootstrap; the bounds then wobble by some 3 % of the interval's width
 
 
 def quantile(confidence: float) -> float:
@@ -20,19 +25,54 @@ def wilson_interval(successes: int, trials: int, *, confidence: float = 0.95) ->
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def stratified_interval(
-    rates: list[float], trials: list[int], *, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean of independent rates (one per task, equal weights) with its normal interval: (mean, low, high).
+def mean_interval(samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """Mean over tasks of each task's mean, with its 95 % interval: (mean, low, high); ``samples``: an array [E] a task.
 
-    The variance is that of the episodes within tasks; the tasks are the benchmark itself, not a sample of tasks. Each rate
-    is shrunk by one success and one failure for the variance, so that 0 and 1 do not claim certainty.
+    Task-stratified bootstrap (Agarwal et al. 2021, arXiv 2108.13264): episodes are drawn anew within each task; the tasks
+    are the benchmark itself, not a sample of tasks. Where all episodes ended alike, a bootstrap claims certainty; then the
+    rule of three bounds what was not seen.
     """
-    count = len(rates)
-    shrunk = [(rate * n + 1) / (n + 2) for rate, n in zip(rates, trials, strict=True)]
-    variance = sum(p * (1 - p) / n for p, n in zip(shrunk, trials, strict=True)) / count**2
-    mean, half = sum(rates) / count, quantile(confidence) * math.sqrt(variance)
-    return mean, max(0.0, mean - half), min(1.0, mean + half)
+    from scipy import stats
+
+    mean = float(np.mean([sample.mean() for sample in samples]))
+    if all((sample == sample[0]).all() for sample in samples):
+        unseen = 3.0 / sum(len(sample) for sample in samples)
+        return mean, mean - unseen, mean + unseen
+
+    def mean_of_means(*drawn: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean([sample.mean(axis) for sample in drawn], axis=0)
+
+    seen = [np.asarray(sample, np.float32) if len(sample) > 1 else np.repeat(sample, 2) for sample in samples]
+    options = {"n_resamples": RESAMPLES, "method": "percentile", "batch": 100, "rng": np.random.default_rng(0)}
+    low, high = stats.bootstrap(seen, mean_of_means, vectorized=True, **options).confidence_interval
+    return mean, float(low), float(high)
+
+
+def improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """Probability that an episode of ours ends better than one of theirs, ties counted half, mean over tasks.
+
+    From the Mann-Whitney statistic, as in Agarwal et al. 2021; a sequence holds an array [E] of returns a task.
+    """
+    from scipy import stats
+
+    def one(x: np.ndarray, y: np.ndarray) -> float:
+        return float(stats.mannwhitneyu(x, y, method="asymptotic").statistic) / (len(x) * len(y))
+
+    return float(np.mean([one(x, y) for x, y in zip(ours, theirs, strict=True)]))
+
+
+def episodes_to_settle(differences: Sequence[np.ndarray], *, power: float = 0.8) -> int | None:
+    """Episodes a task after which the mean difference's 95 % interval excludes 0 with probability ``power``.
+
+    Taking the observed difference and its spread for the true ones; None where no difference was observed.
+    ``differences``: an array [E] of paired differences a task.
+    """
+    mean = float(np.mean([sample.mean() for sample in differences]))
+    if mean == 0:
+        return None
+    spread = float(np.sum([sample.var() for sample in differences])) / len(differences) ** 2
+    reach = quantile(0.95) + statistics.NormalDist().inv_cdf(power)
+    return math.ceil(spread * (reach / mean) ** 2)
 
 
 def two_proportion_p(successes: tuple[int, int], trials: tuple[int, int]) -> float:

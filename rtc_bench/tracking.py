@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rtc_bench import config as configs
-from rtc_bench import report, results
+from rtc_bench import results, summary
 
 
 def log(
@@ -59,12 +59,12 @@ def logged(folder: pathlib.Path) -> bool:
 
 
 def curves(rows: Sequence[results.Row]) -> dict[int, dict[str, float]]:
-    """For each delay the solve rates that ``report.curves`` draws: of each task and strategy, and the mean over tasks."""
-    default = report.default_rows(rows)
+    """For each delay the solve rates that the curves show: of each task and strategy, and the mean over tasks."""
+    default = summary.default_rows(rows)
     points: dict[int, dict[str, float]] = {delay: {} for delay in sorted({row.delay for row in default})}
     for row in default:
         points[row.delay][f"{row.task}/{row.strategy}"] = row.solve_rate
     for strategy in dict.fromkeys(row.strategy for row in default):
-        for delay, mean, *_ in report.mean_curve(default, strategy):
+        for delay, mean, *_ in summary.mean_curve(default, strategy):
             points[delay][f"mean/{strategy}"] = mean
     return points

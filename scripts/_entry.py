@@ -82,6 +82,7 @@ def compose(config_name: str, settings: type[configs.Settings], arguments: list[
     from hydra.core.override_parser import overrides_parser
     from hydra.errors import HydraException
 
+    arguments = _named(settings, arguments)
     valid, groups = _keys(settings), _presets(config_name)
     free = [name for name, info in valid.items() if info["free"]]
     overrides = []
@@ -108,6 +109,15 @@ def compose(config_name: str, settings: type[configs.Settings], arguments: list[
     except (HydraException, omegaconf.errors.OmegaConfBaseException) as error:
         raise configs.ConfigError(f"{' '.join(str(error).split())}; see --help") from error
     return settings.from_mapping(typing.cast(dict, values))
+
+
+def _named(settings: type[configs.Settings], arguments: list[str]) -> list[str]:
+    """Arguments without a name go to the setting that admits such, as a list."""
+    plain = [text for text in arguments if "=" not in text and not text.startswith(("-", "+", "~"))]
+    if not settings.UNNAMED or not plain:
+        return arguments
+    listed = ",".join("'" + text.replace("'", "\\'") + "'" for text in plain)
+    return [text for text in arguments if text not in plain] + [f"{settings.UNNAMED}=[{listed}]"]
 
 
 def _check_form(argument: str, valid: dict[str, dict]) -> None:
@@ -138,7 +148,8 @@ def _check_override(override, argument: str, valid: list[str], groups: dict[str,
 
 def _keys(settings: type[configs.Settings], prefix: str = "") -> dict[str, dict]:
     """Every setting's dotted name -> its comment, and whether it is a mapping with keys of the user's choice."""
-    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:# (.*))?$", inspect.getsource(settings), re.MULTILINE))
+    own = [inspect.getsource(cls) for cls in reversed(settings.__mro__) if issubclass(cls, configs.Settings)]
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:# (.*))?$", "\n".join(own), re.MULTILINE))
     hints = typing.get_type_hints(settings)
     found: dict[str, dict] = {}
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]

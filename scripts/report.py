@@ -1,4 +1,4 @@
-"""Table and curves of a run folder: python scripts/report.py run=results/benchmark"""
+"""A page, figures and tables of run folders: python scripts/report.py results/benchmark"""
 
 import _entry
 

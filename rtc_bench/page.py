@@ -1,0 +1,199 @@
+"""Results as one HTML page that holds all it shows, legible on a phone; and as Markdown for an appendix."""
+
+import base64
+import html
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rtc_bench import comparison, cost, figures, results, summary
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; padding: 1rem; max-width: 68rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
+p, li { max-width: 44rem; }
+svg, img { max-width: 100%; height: auto; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .5rem; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
+th:first-child, td:first-child, td.text { text-align: left; }
+th { border-bottom: 2px solid #999; }
+.quiet { color: #555; font-size: .9rem; }
+code { font-size: .85em; overflow-wrap: anywhere; }
+"""
+
+TERMS = """A policy predicts a chunk of future actions. Inference takes <i>d</i> control steps (1/30 s each), and meanwhile the
+world moves; a new chunk is asked for every <i>s</i> steps, here s = max(d, 1) unless it says otherwise. A rate is the share
+of episodes solved. Strategies met the same actuation and flow noise in the same episode, so differences are between pairs."""
+
+
+class Film(NamedTuple):
+    """One episode under every strategy."""
+
+    path: pathlib.Path  # GIF
+    caption: str
+
+
+class Table(NamedTuple):
+    """Texts by line; ``lead`` columns on the left are words, the others numbers."""
+
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    lead: int = 1
+
+
+def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> Table:
+    """Strategies by their mean solve rate over tasks and delays, each against the baseline."""
+    overall = [one for one in found if one.delay is None or len(cells.delays) == 1]
+    against = {one.strategy: one for one in overall}
+    means = {name: _overall(cells, name) for name in cells.strategies}
+    lines = []
+    for name in sorted((name for name in means if means[name] is not None), key=lambda name: -float(means[name] or 0)):
+        line = [name, f"{means[name]:.3f}", "", "", "baseline"]
+        if one := against.get(name):
+            line[2:] = [comparison.interval(one), f"{one.improvement:.2f}", one.verdict]
+        lines.append(line)
+    return Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
+
+
+def _overall(cells: comparison.Cells, name: str) -> float | None:
+    """Mean over tasks and delays; None where some cell is missing."""
+    found = [cell for delay in cells.delays for cell in cells.of(name, delay).values()]
+    if len(found) < len(cells.tasks) * len(cells.delays):
+        return None
+    return sum(float(episodes["solved"].mean()) for _, episodes in found) / len(found)
+
+
+def by_delay(found: Sequence[comparison.Comparison]) -> Table:
+    """Every comparison at a single delay."""
+    lines = [
+        [one.strategy, str(one.delay), f"{one.rate:.3f}", comparison.interval(one), one.verdict, needed(one)]
+        for one in found
+        if one.delay is not None
+    ]
+    return Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
+
+
+def needed(one: comparison.Comparison) -> str:
+    """Episodes a task that an undecided comparison would take."""
+    if one.verdict != "undecided":
+        return ""
+    return "no difference seen" if one.settled_by is None else f"{one.settled_by:,}"
+
+
+def costs(found: Sequence[cost.Cost]) -> Table:
+    """Milliseconds a chunk, and relative to the first strategy."""
+    names = list(dict.fromkeys(one.strategy for one in found))
+    by = {(one.strategy, one.batch): one for one in found}
+    lines = [[name, *(text for batch in cost.BATCHES for text in _cost(by[name, batch]))] for name in names]
+    heads = [text for batch in cost.BATCHES for text in (f"ms a chunk, {batch} at once", f"over {names[0]}")]
+    return Table(("strategy", *heads), lines)
+
+
+def _cost(one: cost.Cost) -> tuple[str, str]:
+    return f"{one.milliseconds:.3g}", f"{one.ratio:.2f} x"
+
+
+def write(
+    path: pathlib.Path,
+    loaded: results.Loaded,
+    found: Sequence[comparison.Comparison],
+    baseline: str,
+    spent: Sequence[cost.Cost],
+    film: Film | str,
+) -> None:
+    """The page. ``film``: or why there is none."""
+    from policies import checkpoint
+
+    cells = comparison.Cells(loaded)
+    curves, sweep = figures.delays(loaded.rows), figures.horizons(loaded.rows)
+    single = [one for one in found if one.delay is not None]
+    words = [
+        comparison.sentence([one for one in single if one.strategy == name])
+        for name in dict.fromkeys(one.strategy for one in single)
+    ]
+    header, body = summary.lines(loaded.rows)
+    parts = [
+        f"<p class=quiet>{_told(cells, loaded)}</p>",
+        _list(words),
+        figures.svg(curves, curves.panels[0], legend=True),
+        f"<p class=quiet>{curves.note}.</p>",
+        f"<h2>Ranking</h2>{_table(ranking(found, cells, baseline))}",
+        "<p class=quiet>Mean over tasks and delays. Differences are paired, with task-stratified bootstrap intervals. "
+        "P(improvement): probability that an episode ends better (solved, neither, failed) than one of the baseline.</p>",
+        f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(by_delay(found))}",
+        "<p class=quiet>Episodes to settle: how many a task would probably (80 %) tell the two apart, if what was seen is "
+        "the truth.</p>",
+    ]
+    if len(curves.panels) > 1:
+        parts.append(f"<h2>Task by task</h2>{_panels(curves, curves.panels[1:])}")
+    if sweep:
+        parts.append(f"<h2>Execution horizon</h2>{_panels(sweep, sweep.panels)}")
+    smooth = figures.jumps(loaded.rows)
+    parts.append(f"<h2>Smoothness</h2>{figures.svg(smooth, smooth.panels[0], legend=True)}")
+    if spent:
+        parts.append(f"<h2>What a chunk costs</h2>{_table(costs(spent))}")
+        parts.append(
+            "<p class=quiet>The strategy alone, without physics, on one device of the machine that made this page.</p>"
+        )
+    parts.append(f"<h2>One episode under each strategy</h2>{_film(film)}")
+    parts.append(f"<h2>All rates</h2><details><summary>show</summary>{_table(Table(header, body, 2))}</details>")
+    parts.append(f"<h2>What made this</h2>{_list(_code(line) for line in loaded.origin)}")
+    title = "Solve rate over inference delay"
+    text = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f"<h1>{title}</h1><p>{TERMS}</p>{''.join(parts)}</body></html>\n"
+    )
+    checkpoint.write_whole(path, text.encode())
+
+
+def _told(cells: comparison.Cells, loaded: results.Loaded) -> str:
+    episodes = sorted({row.episodes for row in cells.rows})
+    count = " to ".join(map(str, dict.fromkeys((episodes[0], episodes[-1]))))
+    tasks = f"{len(cells.tasks)} tasks" if len(cells.tasks) > 1 else html.escape(cells.tasks[0])
+    return f"{tasks}, {len(cells.strategies)} strategies, {len(loaded.rows)} cells of {count} episodes."
+
+
+def _list(lines) -> str:
+    return (
+        "<ul>" + "".join(f"<li>{line if line.startswith('<') else html.escape(line)}</li>" for line in lines) + "</ul>"
+    )
+
+
+def _code(line: str) -> str:
+    """Markdown's backticks as HTML."""
+    pieces = [html.escape(piece) for piece in line.split("`")]
+    return "<span>" + "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces)) + "</span>"
+
+
+def _panels(figure: figures.Figure, panels: Sequence[figures.Panel]) -> str:
+    return f"<div class=panels>{''.join(figures.svg(figure, panel, legend=False) for panel in panels)}</div>"
+
+
+def _table(table: Table) -> str:
+    def line(texts: Sequence[str], tag: str) -> str:
+        kinds = [" class=text" if place < table.lead else "" for place in range(len(texts))]
+        return (
+            "<tr>" + "".join(f"<{tag}{k}>{html.escape(t)}</{tag}>" for k, t in zip(kinds, texts, strict=True)) + "</tr>"
+        )
+
+    rows = "".join(line(texts, "td") for texts in table.lines)
+    return f"<div class=table><table><thead>{line(table.header, 'th')}</thead><tbody>{rows}</tbody></table></div>"
+
+
+def _film(film: Film | str) -> str:
+    if isinstance(film, str):
+        return f"<p>{html.escape(film)}</p>"
+    data = base64.b64encode(film.path.read_bytes()).decode()
+    caption = html.escape(film.caption)
+    return f'<p>{caption}</p><img alt="{caption}" src="data:image/gif;base64,{data}">'
+
+
+def markdown(table: Table) -> list[str]:
+    """The table as Markdown lines."""
+    rule = ["---"] * table.lead + ["---:"] * (len(table.header) - table.lead)
+    return ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.lines)]
