@@ -1,5 +1,7 @@
-"""Run a strategy in a task: one compilation per task and strategy serves every delay and execution horizon."""
+"""Run strategies in a task: one compilation serves all of them, and every delay and execution horizon."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +15,14 @@ from rtc_bench import execution, parallel
 from rtc_bench.strategies import base
 
 ACTUATION, FLOW, STRATEGY = 0, 1, 2  # what random numbers of an episode and control step are for
+
+
+class Cell(NamedTuple):
+    """What is run; all three are traced, so that one program serves every cell."""
+
+    which: Array  # [] int32, the strategy's place
+    delay: Array  # [] int32, d
+    horizon: Array  # [] int32, s
 
 
 class Outcomes(NamedTuple):
@@ -45,7 +55,7 @@ class _Episodes(NamedTuple):
 
     run: _Run
     chunk: Array  # [B, H, A], executing
-    memory: base.Memory
+    memory: tuple  # every strategy's
     keys: Array  # [B], of the episodes
     place: Array  # [B], where the episode stood at first
 
@@ -56,39 +66,43 @@ BLOCK = (
 
 
 class Evaluator:
-    """Jitted episodes of one task, policy and strategy, spread over all devices.
+    """Jitted episodes of one task and policy under any of the strategies, spread over all devices.
 
+    The physics takes longest to compile, so strategies share a program that switches between their plans.
     Random numbers belong to (seed, episode, control step) alone, so that every strategy meets the same actuation noise
     and the same flow noise, and neither the batch size nor the number of devices changes a result. Episodes that are over
     are sorted to the end, where whole blocks of them cost nothing.
     """
 
-    def __init__(self, env: envs.env.TaskEnv, policy: flow.FlowPolicy, strategy: base.Strategy, *, batch: int = 512):
-        self.env, self.policy, self.strategy = env, policy, strategy
+    def __init__(self, env: envs.env.TaskEnv, policy: flow.FlowPolicy, *strategies: base.Strategy, batch: int = 512):
+        self.env, self.policy, self.strategies = env, policy, strategies
         self.devices = jax.device_count()
         self.local = max(1, batch // self.devices)
-        self._spread = parallel.spread(self._episodes, shared=4)
+        self._spread = parallel.spread(self._episodes, shared=3)
 
-    def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int) -> Outcomes:
-        """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E]."""
+    def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int, which: int = 0) -> Outcomes:
+        """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E].
+
+        ``which``: the strategy's place among those given.
+        """
         local = min(self.local, -(-episodes // self.devices))
         many = local * self.devices
         parts = []
         for first in range(0, episodes, many):
             numbers = jnp.arange(first, first + many, dtype=jnp.uint32).reshape(self.devices, local)
-            key = jax.random.key(seed)
-            parts.append(self._spread(self.policy, key, jnp.int32(delay), jnp.int32(horizon), numbers))
+            key, cell = jax.random.key(seed), Cell(*map(jnp.int32, (which, delay, horizon)))
+            parts.append(self._spread(self.policy, key, cell, numbers))
         joined = [
             np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves]) for leaves in zip(*parts, strict=True)
         ]
         return Outcomes(*(leaf[:episodes] for leaf in joined))
 
-    def _episodes(self, policy: flow.FlowPolicy, key: Array, delay: Array, horizon: Array, numbers: Array) -> Outcomes:
+    def _episodes(self, policy: flow.FlowPolicy, key: Array, cell: Cell, numbers: Array) -> Outcomes:
         count = numbers.shape[0]
         block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
-        started = self._start(policy, key, keys)
+        started = self._start(policy, key, cell, keys)
         started = started._replace(run=started.run._replace(over=jnp.arange(batch) >= count))  # padding is over
 
         def cycle(carry: tuple[Array, _Episodes]) -> tuple[Array, _Episodes]:
@@ -98,9 +112,9 @@ class Evaluator:
 
             def go(index: Array, episodes: _Episodes) -> _Episodes:
                 here = index * block + jnp.arange(block)
-                return _put(episodes, here, self._cycle(policy, delay, horizon, time, _take(episodes, here)))
+                return _put(episodes, here, self._cycle(policy, cell, time, _take(episodes, here)))
 
-            return time + horizon, jax.lax.fori_loop(0, (busy + block - 1) // block, go, episodes)
+            return time + cell.horizon, jax.lax.fori_loop(0, (busy + block - 1) // block, go, episodes)
 
         def busy(carry: tuple[Array, _Episodes]) -> Array:
             return ~carry[1].run.over.all()  # the time limit ends every episode
@@ -112,65 +126,89 @@ class Evaluator:
             run.solved, run.reward, run.length, run.change / steps, run.boundary / jnp.maximum(run.boundaries, 1)
         )
 
-    def _start(self, policy: flow.FlowPolicy, key: Array, keys: Array) -> _Episodes:
+    def _start(self, policy: flow.FlowPolicy, key: Array, cell: Cell, keys: Array) -> _Episodes:
         batch = keys.shape[0]
         obs, state = self.env.reset(key, batch)
         zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
         run = _Run(state, obs, jnp.zeros((batch, self.env.action_size)), no, no, zero, zero, zero, zero, zero)
-        chunk = self.strategy.first(policy, obs, self._noise(keys, jnp.int32(0)))
-        return _Episodes(run, chunk, self.strategy.init(policy, batch), keys, jnp.arange(batch))
+        firsts = [functools.partial(strategy.first, policy) for strategy in self.strategies]
+        chunk = self._switched(cell, "first", firsts, obs, self._noise(keys, jnp.int32(0)))
+        memory = tuple(strategy.init(policy, batch) for strategy in self.strategies)
+        return _Episodes(run, chunk, memory, keys, jnp.arange(batch))
 
-    def _cycle(
-        self, policy: flow.FlowPolicy, delay: Array, horizon: Array, time: Array, episodes: _Episodes
-    ) -> _Episodes:
+    def _switched(self, cell: Cell, name: str, calls: Sequence[Callable[..., Array]], *given: Any) -> Array:
+        """The call of the cell's strategy; where all strategies have the base's method, nothing is switched."""
+        base_method = getattr(base.Strategy, name)
+        if (
+            all(getattr(type(each), name) is base_method for each in self.strategies)
+            and len({each.flow_steps for each in self.strategies}) == 1
+        ):
+            return calls[0](*given)
+        return jax.lax.switch(cell.which, calls, *given)
+
+    def _cycle(self, policy: flow.FlowPolicy, cell: Cell, time: Array, episodes: _Episodes) -> _Episodes:
         """One request, and the control steps until the next."""
         run, _, _, keys, place = episodes
-        executing, memory = self._plan(policy, delay, horizon, time, episodes)
+        executing, memory = self._plan(policy, cell, time, episodes)
 
         def step(index: Array, run: _Run) -> _Run:
-            action = self._action(policy, run.obs, executing, index, memory)
-            return self._step(run, action, keys, time + index, execution.takes_over(index, delay, horizon))
+            action = self._action(policy, cell, run.obs, executing, index, memory)
+            return self._step(run, action, keys, time + index, execution.takes_over(index, cell.delay, cell.horizon))
 
-        run = jax.lax.fori_loop(0, horizon, step, run)
-        return _Episodes(run, execution.shift(executing, horizon), memory, keys, place)
+        run = jax.lax.fori_loop(0, cell.horizon, step, run)
+        return _Episodes(run, execution.shift(executing, cell.horizon), memory, keys, place)
 
-    def _plan(
-        self, policy: flow.FlowPolicy, delay: Array, horizon: Array, time: Array, episodes: _Episodes
-    ) -> tuple[Array, base.Memory]:
-        """What is executed [B, H, A] from a request at ``time`` on, and the memory after it."""
+    def _plan(self, policy: flow.FlowPolicy, cell: Cell, time: Array, episodes: _Episodes) -> tuple[Array, base.Memory]:
+        """What is executed [B, H, A] from a request at ``time`` on, and the memories after it."""
         noise, more = self._noise(episodes.keys, time), _at(episodes.keys, time, STRATEGY)
-        request = base.Request(episodes.run.obs, episodes.chunk, delay, horizon, noise, more)
-        new, memory = self.strategy.plan(policy, request, episodes.memory)
-        return execution.merge(episodes.chunk, new, delay), memory
+        request = base.Request(episodes.run.obs, episodes.chunk, cell.delay, cell.horizon, noise, more)
 
-    def _action(self, policy: flow.FlowPolicy, obs: Array, executing: Array, index: Array, memory) -> Array:
+        def plan(place: int, request: base.Request, memory: tuple) -> tuple[Array, tuple]:
+            new, own = self.strategies[place].plan(policy, request, memory[place])
+            return new, (*memory[:place], own, *memory[place + 1 :])
+
+        plans = [functools.partial(plan, place) for place in range(len(self.strategies))]
+        new, memory = jax.lax.switch(cell.which, plans, request, episodes.memory)
+        return execution.merge(episodes.chunk, new, cell.delay), memory
+
+    def _action(self, policy: flow.FlowPolicy, cell: Cell, obs: Array, executing: Array, index: Array, memory) -> Array:
         """The action [B, A] at a step of a cycle."""
-        action = self.strategy.correct(policy, obs, jnp.take(executing, index, axis=1), index, memory)
+
+        def correct(strategy: base.Strategy, own: base.Memory, action: Array) -> Array:
+            return strategy.correct(policy, obs, action, index, own)
+
+        action = jnp.take(executing, index, axis=1)
+        corrections = [functools.partial(correct, *each) for each in zip(self.strategies, memory, strict=True)]
+        action = self._switched(cell, "correct", corrections, action)
         return jnp.clip(action, self.env.action_low[None], self.env.action_high[None])
 
-    def watch(self, *, seed: int, episode: int, delay: int, horizon: int) -> tuple[list[tuple], bool]:
+    def watch(self, *, seed: int, episode: int, delay: int, horizon: int, which: int = 0) -> tuple[list[tuple], bool]:
         """One episode of those that a call plays, step by step, to look at.
 
         Returns the moving bodies' x, y and angle, each [M], at every control step and at the end, and whether it was solved.
         """
-        key, d, s = jax.random.key(seed), jnp.int32(delay), jnp.int32(horizon)
+        key, cell = jax.random.key(seed), Cell(*map(jnp.int32, (which, delay, horizon)))
         keys = jax.random.fold_in(key, episode)[None]
-        step, plan, choose = jax.jit(self._step), jax.jit(self._plan), jax.jit(self._action)
+        step, plan, choose = (self._jitted(name) for name in ("_step", "_plan", "_action"))
         place = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
-        episodes, frames = jax.jit(self._start)(self.policy, key, keys), []
+        episodes, frames = self._jitted("_start")(self.policy, key, cell, keys), []
         for time in range(self.env.max_steps):
             run, index = episodes.run, jnp.int32(time % horizon)
             frames.append(place(run.state))
             if time % horizon == 0:
-                executing, memory = plan(self.policy, d, s, jnp.int32(time), episodes)
-                episodes = episodes._replace(chunk=execution.shift(executing, s), memory=memory)
-            action = choose(self.policy, run.obs, executing, index, memory)
+                executing, memory = plan(self.policy, cell, jnp.int32(time), episodes)
+                episodes = episodes._replace(chunk=execution.shift(executing, horizon), memory=memory)
+            action = choose(self.policy, cell, run.obs, executing, index, memory)
             run = step(run, action, keys, jnp.int32(time), jnp.bool_(False))
             episodes = episodes._replace(run=run)
             if run.over[0]:
                 break
         frames.append(place(run.state))
         return [tuple(np.asarray(column)[:, 0] for column in frame) for frame in frames], bool(run.solved[0])
+
+    @functools.cache  # noqa: B019  (an evaluator lives as long as its program)
+    def _jitted(self, name: str):
+        return jax.jit(getattr(self, name))
 
     def _noise(self, keys: Array, time: Array) -> Array:
         """Flow noise [B, H, A] of a control step."""

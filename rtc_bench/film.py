@@ -41,8 +41,9 @@ def beside(
     """The same episode under each strategy, and which of them solved it; ``cell`` as ``Evaluator.watch`` takes it."""
     films: Films = {}
     solved = {}
-    for name, strategy in built.items():
-        frames, solved[name] = evaluator.Evaluator(env, policy, strategy).watch(**cell)
+    player = evaluator.Evaluator(env, policy, *built.values())
+    for which, name in enumerate(built):
+        frames, solved[name] = player.watch(**cell, which=which)
         films[f"{name}: {'solved' if solved[name] else 'not solved'}"] = frames
     return films, solved
 

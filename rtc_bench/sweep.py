@@ -64,15 +64,15 @@ def _fill(
     built: dict[str, Any],
     todo: list,
 ):
-    running: tuple[Any, ...] = (None, None, None)
+    names, running = list(built), ("", None)
     with progress.bar("sweep", len(todo)) as advance:
         for done, (task, name, delay, horizon) in enumerate(todo):
             advance(done, len(todo), f"{task} {name} d={delay} s={horizon}")
-            if running[:2] != (task, name):
+            if running[0] != task:
                 entry = entries[task]
-                running = (task, name, evaluator.Evaluator(entry.env, entry.policy, built[name], batch=settings.batch))
-            began = time.perf_counter()
-            outcomes = running[2](seed=settings.seed, episodes=settings.episodes, delay=delay, horizon=horizon)
+                running = (task, evaluator.Evaluator(entry.env, entry.policy, *built.values(), batch=settings.batch))
+            began, place = time.perf_counter(), {"delay": delay, "horizon": horizon, "which": names.index(name)}
+            outcomes = running[1](seed=settings.seed, episodes=settings.episodes, **place)
             seconds = time.perf_counter() - began
             cell = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
             told = {"seed": settings.seed, "policy": entries[task].label, "seconds": seconds}
