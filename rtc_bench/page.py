@@ -112,7 +112,7 @@ def write(
     curves, sweep = figures.delays(loaded.rows), figures.horizons(loaded.rows)
     single = [one for one in found if one.delay is not None]
     words = [
-        comparison.sentence([one for one in single if one.strategy == name])
+        html.escape(comparison.sentence([one for one in single if one.strategy == name]))
         for name in dict.fromkeys(one.strategy for one in single)
     ]
     header, body = summary.lines(loaded.rows)
@@ -141,7 +141,7 @@ def write(
         )
     parts.append(f"<h2>One episode under each strategy</h2>{_film(film)}")
     parts.append(f"<h2>All rates</h2><details><summary>show</summary>{_table(Table(header, body, 2))}</details>")
-    parts.append(f"<h2>What made this</h2>{_list(_code(line) for line in loaded.origin)}")
+    parts.append(f"<h2>What made this</h2>{_list([_code(line) for line in loaded.origin])}")
     title = "Solve rate over inference delay"
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -158,16 +158,15 @@ def _told(cells: comparison.Cells, loaded: results.Loaded) -> str:
     return f"{tasks}, {len(cells.strategies)} strategies, {len(loaded.rows)} cells of {count} episodes."
 
 
-def _list(lines) -> str:
-    return (
-        "<ul>" + "".join(f"<li>{line if line.startswith('<') else html.escape(line)}</li>" for line in lines) + "</ul>"
-    )
+def _list(lines: Sequence[str]) -> str:
+    """``lines`` are HTML."""
+    return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
 
 def _code(line: str) -> str:
     """Markdown's backticks as HTML."""
     pieces = [html.escape(piece) for piece in line.split("`")]
-    return "<span>" + "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces)) + "</span>"
+    return "".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces))
 
 
 def _panels(figure: figures.Figure, panels: Sequence[figures.Panel]) -> str:

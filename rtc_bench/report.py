@@ -1,8 +1,11 @@
 """What a run comes to: README.md and curves.png in the run folder; and a page, figures and tables of one run or several."""
 
+import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+import envs
 from policies import checkpoint
 from rtc_bench import assemble, comparison, cost, figures, film, page, parallel, results, summary, tables
 from rtc_bench import config as configs
@@ -53,11 +56,11 @@ def _replayed(
     parallel.setup()
     try:
         built: dict[str, Any] = {}
-        for settings in _settings(loaded):
-            built |= assemble.built(settings)
+        for run in loaded.runs:
+            built |= assemble.built(_settings(run))
         task, delay, horizon, episode = comparison.telling(cells)
-        entry = next(_entries(loaded, task))
-    except (configs.ConfigError, checkpoint.CheckpointError) as error:
+        entry = _entry(loaded, task)
+    except (configs.ConfigError, checkpoint.CheckpointError, envs.tasks.UnknownTask) as error:
         return [], f"The run's policies or strategies are not here any more, so there is no film: {error}"
     cell = {"seed": loaded.rows[0].seed, "episode": episode, "delay": delay, "horizon": horizon}
     films, _ = film.beside(entry.env, entry.policy, {name: built[name] for name in cells.strategies}, **cell)
@@ -68,16 +71,15 @@ def _replayed(
     return cost.measure(entry.policy, {name: built[name] for name in cells.strategies}), page.Film(path, caption)
 
 
-def _settings(loaded: results.Loaded) -> list[configs.SweepConfig]:
-    return [configs.SweepConfig.from_mapping(run["settings"]) for run in loaded.runs]
+def _settings(run: Mapping[str, Any]) -> configs.SweepConfig:
+    return configs.SweepConfig.from_mapping(run["settings"])
 
 
-def _entries(loaded: results.Loaded, task: str):
-    """The task's environment and policy, if it is still the one that was run."""
-    for settings, run in zip(_settings(loaded), loaded.runs, strict=True):
-        digest = run["identity"].get(f"policy {task}")
-        if digest:
-            entry = assemble.entry(settings, task, assemble.checkpoints(settings)[task])
-            if entry.digest != digest:
-                raise configs.ConfigError(f"policy={settings.policy} now holds another policy for {task}")
-            yield entry
+def _entry(loaded: results.Loaded, task: str) -> assemble.Entry:
+    """The task's environment and policy. Raises ConfigError if it is not the one that was run any more."""
+    run = next(run for run in loaded.runs if f"policy {task}" in run["identity"])
+    settings = dataclasses.replace(_settings(run), task=task)
+    entry = assemble.entry(settings, task, assemble.checkpoints(settings)[task])
+    if entry.digest != run["identity"][f"policy {task}"]:
+        raise configs.ConfigError(f"policy={settings.policy} now holds another policy for {task}")
+    return entry

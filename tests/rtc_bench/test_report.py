@@ -1,11 +1,13 @@
-"""Tables and pictures of a run."""
+"""Tables, pictures and the page of a run."""
 
+import html.parser
 import itertools
 
+import numpy as np
 import pytest
 
 from rtc_bench import config as configs
-from rtc_bench import pictures, report, results, statistics
+from rtc_bench import figures, pictures, report, results, statistics, summary
 
 
 def row(task, strategy, delay, horizon=None, rate=0.5, episodes=100):
@@ -24,18 +26,18 @@ ROWS = [
 
 def test_the_curve_over_delay_takes_the_default_horizon():
     every = [row("a", "rtc", d, s, rate=s / 10) for d in range(5) for s in range(max(d, 1), 9 - d)]
-    assert [(r.delay, r.horizon) for r in report.default_rows(every)] == [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4)]
+    assert [(r.delay, r.horizon) for r in summary.default_rows(every)] == [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 def test_the_mean_over_tasks_leaves_out_delays_that_a_task_lacks():
     some = [row("a", "rtc", 0, rate=0.2), row("b", "rtc", 0, rate=0.6), row("a", "rtc", 1, rate=0.2)]
-    points = report.mean_curve(some, "rtc")
+    points = summary.mean_curve(some, "rtc")
     assert [point[0] for point in points] == [0]
     assert points[0][1] == pytest.approx((0.2 + 0.6) / 2)
 
 
 def test_the_table_has_every_cell_and_the_mean():
-    text = report.markdown(ROWS)
+    text = summary.markdown(ROWS)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == "| task | strategy | d=0 | d=2 | d=4 |"
     assert len(lines) == 2 + 2 * 2 + 2
@@ -44,26 +46,127 @@ def test_the_table_has_every_cell_and_the_mean():
 
 
 def test_the_page_says_what_made_it():
-    text = report.markdown(ROWS, ["`sweep.py delay=0` at commit `abc`"])
+    text = summary.markdown(ROWS, ["`sweep.py delay=0` at commit `abc`"])
     assert "Made by:\n\n- `sweep.py delay=0` at commit `abc`" in text
     assert "100 episodes a cell" in text
 
 
 def test_the_terminal_shows_every_rate(capsys):
-    report.show(ROWS)
+    summary.show(ROWS)
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("0.90 [", "0.70 [", "naive", "mean", "d=4"))
 
 
+SETTINGS = {"seed": 0, "noise_std": 0.1, "strategy": ["naive", "rtc"], "task": "all"}
+IDENTITY = {"policy a": "x", "policy b": "y"}
+
+
+def made(folder, rows=ROWS, identity=IDENTITY, **settings):
+    """A run folder with these rows, and episodes that fit them."""
+    run = results.Run(folder, {**SETTINGS, **settings}, identity)
+    run.plan([each.cell for each in rows])
+    for each in rows:
+        solved = np.arange(each.episodes) < round(each.solve_rate * each.episodes)
+        ends = {"solved": solved, "total_reward": 2 * solved - 1, "length": np.full(each.episodes, 9)}
+        run.add(each, type("Outcomes", (), ends))
+    return folder
+
+
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:3], ROWS[:1]], ids=["tasks", "one task", "one cell"])
-def test_pictures_are_written_whole(tmp_path, rows):
-    report.write(rows, tmp_path)
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "curves.png"]
+def test_a_run_folder_gets_its_picture_and_table(tmp_path, rows):
+    report.write(results.load([made(tmp_path / "run", rows)]), tmp_path / "out")
+    assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "curves.png"]
 
 
 def test_styles_differ_in_grey():
     assert len({style[1:] for style in pictures.STYLES[:7]}) == len(pictures.STYLES[:7])
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would fetch, which tags are open at the end, and the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.fetched, self.open, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.fetched += [found[name] for name in ("src", "href", "xlink:href") if name in found]
+        if tag not in ("meta", "img", "br", "use", "path"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("use", "path"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_report_of_a_run_is_a_page_that_needs_nothing_else(tmp_path, capsys):
+    folder = report.run(configs.ReportConfig(run=str(made(tmp_path / "run"))))
+    assert folder == tmp_path / "run" / "report"
+    names = {path.name for path in folder.iterdir()}
+    pictures_ = {f"{name}.{kind}" for name in ("curves", "smoothness") for kind in ("png", "pdf")}
+    assert names == {"index.html", "results.md", "comparisons.csv", *pictures_}
+    page = Page((folder / "index.html").read_text())
+    assert not page.open
+    assert all(place.startswith(("data:", "#")) for place in page.fetched)
+    text = " ".join(page.text)
+    assert "rtc is ahead of naive at d = 0 (+0.200), d = 2 (+0.200), d = 4 (+0.200)." in text
+    assert "there is no film: " in text  # the policies of this run never existed, and the page says so
+    assert all(task in text for task in ("mean over tasks", "a", "b"))
+    assert "| rtc | 0.700 | +0.200 [" in (folder / "results.md").read_text()
+    assert "ahead" in (folder / "comparisons.csv").read_text()
+    assert "index.html" in capsys.readouterr().out
+
+
+def test_what_a_strategy_is_called_cannot_break_the_page(tmp_path):
+    odd = [row("a", name, 0) for name in ("naive", "<b>&mine")]
+    folder = report.run(configs.ReportConfig(run=str(made(tmp_path / "run", odd))))
+    page = Page((folder / "index.html").read_text())
+    assert not page.open
+    assert "<b>&mine" in page.text
+
+
+def test_runs_are_merged(tmp_path):
+    mine = [row(task, "mine", delay, rate=0.95) for task in ("a", "b") for delay in (0, 2, 4)]
+    runs = (str(made(tmp_path / "one")), str(made(tmp_path / "two", mine, strategy=["mine"])))
+    folder = report.run(configs.ReportConfig(run=runs, out=str(tmp_path / "both"), baseline="rtc"))
+    lines = (folder / "results.md").read_text().splitlines()
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| mean")] == ["naive", "rtc", "mine"]
+    assert any(line.startswith("| mine | 0.950 | +0.250 [") for line in lines)
+
+
+def test_of_a_cell_that_two_runs_hold_the_one_with_more_episodes_counts(tmp_path):
+    runs = [made(tmp_path / str(count), [row("a", "rtc", 0, episodes=count)]) for count in (50, 200, 100)]
+    (found,) = results.load(runs).rows
+    assert found.episodes == 200
+    assert len(results.load(runs).episodes[found.cell]["solved"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("other", "answer"),
+    [
+        ({"seed": 1}, "seed=0, .*seed=1"),
+        ({"identity": {"policy a": "z"}}, "policy a=x, .*policy a=z"),
+        ({"options": {"rtc": {"max_guidance_weight": 1}}}, r"options.rtc=None, .*options.rtc=\{"),
+    ],
+)
+def test_runs_that_do_not_go_together_are_refused(tmp_path, other, answer):
+    with pytest.raises(configs.ConfigError, match=rf"one has {answer}.*only runs that agree"):
+        results.load([made(tmp_path / "one"), made(tmp_path / "two", **other)])
+
+
+def test_the_horizon_is_drawn_where_several_were_run():
+    assert figures.horizons(ROWS) is None
+    rows = [row("a", "rtc", d, s, rate=s / 10) for d in range(3) for s in range(max(d, 1), 9 - d)]
+    figure = figures.horizons(rows)
+    assert figure.below.endswith("d = 1")
+    assert [point[0] for point in figure.panels[0].curves["rtc"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert figures.svg(figure, figure.panels[0], legend=True).startswith("<svg ")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +174,14 @@ def test_styles_differ_in_grey():
 )
 def test_a_folder_without_results_is_refused(tmp_path, text, answer):
     if text is not None:
+        results.Run(tmp_path, SETTINGS, IDENTITY)
         (tmp_path / "results.csv").write_text(text)
     with pytest.raises(configs.ConfigError, match=answer):
+        report.run(configs.ReportConfig(run=str(tmp_path)))
+
+
+def test_a_cell_without_episodes_is_refused(tmp_path):
+    made(tmp_path)
+    (tmp_path / "episodes" / "b.parquet").unlink()
+    with pytest.raises(configs.ConfigError, match=r"'b', 'naive', 0, 1\) lacks its episodes; run the same sweep again"):
         report.run(configs.ReportConfig(run=str(tmp_path)))

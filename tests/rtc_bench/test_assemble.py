@@ -3,8 +3,8 @@
 import pytest
 
 from policies import checkpoint
+from rtc_bench import assemble
 from rtc_bench import config as configs
-from rtc_bench import sweep
 
 
 def test_a_folder_holds_policies_flat_or_as_training_leaves_them(tmp_path):
@@ -15,9 +15,9 @@ def test_a_folder_holds_policies_flat_or_as_training_leaves_them(tmp_path):
         "flat/catapult",
     ):
         checkpoint.save(tmp_path / f"{place}.safetensors", {}, {"kind": "flow"})
-    found = sweep.checkpoints(configs.SweepConfig(policy=str(tmp_path / "flow")))
+    found = assemble.checkpoints(configs.SweepConfig(policy=str(tmp_path / "flow")))
     assert list(found) == ["mjc_walker", "car_launch"]  # in the tasks' order
     assert found["mjc_walker"] == tmp_path / "flow" / "mjc_walker" / "mjc_walker.safetensors"
-    assert list(sweep.checkpoints(configs.SweepConfig(policy=str(tmp_path / "flat")))) == ["catapult"]
+    assert list(assemble.checkpoints(configs.SweepConfig(policy=str(tmp_path / "flat")))) == ["catapult"]
     with pytest.raises(configs.ConfigError, match=r"holds no <task>.safetensors"):
-        sweep.checkpoints(configs.SweepConfig(policy=str(tmp_path)))
+        assemble.checkpoints(configs.SweepConfig(policy=str(tmp_path)))
