@@ -9,13 +9,16 @@ import numpy as np
 from rtc_bench import config as configs
 from rtc_bench import results, statistics, summary
 
+MEAN = "mean"
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A strategy's solve rate less the baseline's, mean over ``tasks``."""
+    """A strategy's solve rate less the baseline's: of one task, or the mean over tasks."""
 
     strategy: str
     baseline: str
+    task: str  # MEAN: the mean over ``tasks``
     delay: int | None  # control steps; None: the mean over all delays
     tasks: int
     episodes: int  # pairs a task
@@ -48,12 +51,12 @@ class Cells:
         }
 
 
-def compare(cells: Cells, strategy: str, baseline: str, delays: Sequence[int]) -> Comparison | None:
-    """The mean over those ``delays`` and over the tasks where both ran at all of them with the same horizon, if any."""
+def compare(cells: Cells, strategy: str, baseline: str, delays: Sequence[int], task: str = MEAN) -> Comparison | None:
+    """The mean over ``delays``, in a task or over the tasks, where both ran at all of them with the same horizon, if any."""
     sides = [[cells.of(name, delay) for delay in delays] for name in (strategy, baseline)]
     tasks = [
         task
-        for task in cells.tasks
+        for task in (cells.tasks if task == MEAN else [task])
         if all(
             task in ours and task in theirs and ours[task][0] == theirs[task][0]
             for ours, theirs in zip(*sides, strict=True)
@@ -72,6 +75,7 @@ def compare(cells: Cells, strategy: str, baseline: str, delays: Sequence[int]) -
     return Comparison(
         strategy,
         baseline,
+        task,
         delays[0] if len(delays) == 1 else None,
         len(tasks),
         pairs,
@@ -114,6 +118,12 @@ def table(cells: Cells, baseline: str, strategies: Sequence[str] | None = None) 
     others = [name for name in strategies or cells.strategies if name != baseline]
     spans = [[delay] for delay in cells.delays] + ([cells.delays] if len(cells.delays) > 1 else [])
     found = [compare(cells, name, baseline, span) for name in others for span in spans]
+    return [one for one in found if one is not None]
+
+
+def by_task(cells: Cells, strategy: str, baseline: str) -> list[Comparison]:
+    """The same in each task by itself, at each delay."""
+    found = [compare(cells, strategy, baseline, [delay], task) for task in cells.tasks for delay in cells.delays]
     return [one for one in found if one is not None]
 
 

@@ -234,7 +234,8 @@ class WandbConfig(Settings):
     project: str = "rtc_bench"
     entity: str | None = None  # wandb user or team; null for the account's default
     group: str | None = None  # of runs, in wandb's sense
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()  # besides the strategies' names
+    film: bool = True  # log one episode under every strategy as a video
 
     def __post_init__(self):
         one_of(self, mode=WANDB_MODES)
@@ -290,6 +291,29 @@ class SweepConfig(Settings):
     def tasks(self) -> tuple[str, ...]:
         """The tasks, always as a tuple."""
         return _tuple(self.task)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig(SweepConfig):
+    """A sweep of a new strategy and of what it is compared with."""
+
+    strategy: str | tuple[str, ...] = ()  # the new one: package.module:Class, file.py:Class, or a name; or a list
+    baseline: str | tuple[str, ...] = ("naive", "rtc")  # a strategy, or a list
+    out: str = "results/compare"  # holds a run folder for the baselines, and one for each new strategy
+
+    def __post_init__(self):
+        if not self.strategies:
+            raise ConfigError("strategy= is not given; name the new one: package.module:Class or file.py:Class")
+        super().__post_init__()
+        if not self.baselines:
+            raise ConfigError("baseline=[] is empty; name one or more, or leave baseline= away")
+        for name in {*self.baselines} & {*self.strategies}:
+            raise ConfigError(f"{name!r} is both strategy= and baseline=; name it once")
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines, always as a tuple."""
+        return _tuple(self.baseline)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from rtc_bench import pictures, results, summary
 
+MEAN = "mean over tasks"
+
 
 class Panel(NamedTuple):
     """One diagram: a curve for each strategy, in the strategies' order."""
@@ -61,7 +63,7 @@ def _panels(rows: Sequence[results.Row], over: str) -> list[Panel]:
     tasks, names = summary.unique(rows, "task"), summary.unique(rows, "strategy")
     means = {name: summary.mean_curve(rows, name, over) for name in names}
     each = [Panel(task, {name: summary.task_curve(rows, task, name, over) for name in names}) for task in tasks]
-    return [Panel("mean over tasks", means), *each] if len(tasks) > 1 else each
+    return [Panel(MEAN, means), *each] if len(tasks) > 1 else each
 
 
 def _note(rows: Sequence[results.Row]) -> str:

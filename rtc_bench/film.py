@@ -35,17 +35,14 @@ class _Unplanned(base.Strategy):
         return jnp.broadcast_to(self.random * draws[:, None], shape), memory
 
 
-def beside(
-    env: envs.env.TaskEnv, policy: flow.FlowPolicy, built: Mapping[str, base.Strategy], **cell: int
-) -> tuple[Films, dict[str, bool]]:
-    """The same episode under each strategy, and which of them solved it; ``cell`` as ``Evaluator.watch`` takes it."""
+def beside(env: envs.env.TaskEnv, policy: flow.FlowPolicy, built: Mapping[str, base.Strategy], **cell: int) -> Films:
+    """The same episode under each strategy, titled with its end; ``cell`` as ``Evaluator.watch`` takes it."""
     films: Films = {}
-    solved = {}
     player = evaluator.Evaluator(env, policy, *built.values())
     for which, name in enumerate(built):
-        frames, solved[name] = player.watch(**cell, which=which)
-        films[f"{name}: {'solved' if solved[name] else 'not solved'}"] = frames
-    return films, solved
+        frames, solved = player.watch(**cell, which=which)
+        films[f"{name}: {'solved' if solved else 'not solved'}"] = frames
+    return films
 
 
 def save(env: envs.env.TaskEnv, films: Films, path: pathlib.Path, *, count: int = 6, every: int = 1) -> None:
@@ -78,7 +75,7 @@ def make(config: configs.RenderConfig) -> pathlib.Path:
         built = {name: strategies.get(name) for name in config.strategies}
         for strategy in built.values():
             strategy.check(policy)
-    films, _ = beside(env, policy, built, seed=config.seed, episode=config.episode, delay=delay, horizon=horizon)
+    films = beside(env, policy, built, seed=config.seed, episode=config.episode, delay=delay, horizon=horizon)
     out = pathlib.Path(config.out or f"results/{config.task}.png")
     save(env, films, out, count=config.frames)
     for title, frames in films.items():

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rtc_bench import comparison, cost, figures, results, summary
+from rtc_bench import comparison, cost, figures, results, summary, verdicts
 
 STYLE = """
 :root { color-scheme: light; }
@@ -37,66 +37,6 @@ class Film(NamedTuple):
     caption: str
 
 
-class Table(NamedTuple):
-    """Texts by line; ``lead`` columns on the left are words, the others numbers."""
-
-    header: Sequence[str]
-    lines: Sequence[Sequence[str]]
-    lead: int = 1
-
-
-def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> Table:
-    """Strategies by their mean solve rate over tasks and delays, each against the baseline."""
-    overall = [one for one in found if one.delay is None or len(cells.delays) == 1]
-    against = {one.strategy: one for one in overall}
-    means = {name: _overall(cells, name) for name in cells.strategies}
-    lines = []
-    for name in sorted((name for name in means if means[name] is not None), key=lambda name: -float(means[name] or 0)):
-        line = [name, f"{means[name]:.3f}", "", "", "baseline"]
-        if one := against.get(name):
-            line[2:] = [comparison.interval(one), f"{one.improvement:.2f}", one.verdict]
-        lines.append(line)
-    return Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
-
-
-def _overall(cells: comparison.Cells, name: str) -> float | None:
-    """Mean over tasks and delays; None where some cell is missing."""
-    found = [cell for delay in cells.delays for cell in cells.of(name, delay).values()]
-    if len(found) < len(cells.tasks) * len(cells.delays):
-        return None
-    return sum(float(episodes["solved"].mean()) for _, episodes in found) / len(found)
-
-
-def by_delay(found: Sequence[comparison.Comparison]) -> Table:
-    """Every comparison at a single delay."""
-    lines = [
-        [one.strategy, str(one.delay), f"{one.rate:.3f}", comparison.interval(one), one.verdict, needed(one)]
-        for one in found
-        if one.delay is not None
-    ]
-    return Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
-
-
-def needed(one: comparison.Comparison) -> str:
-    """Episodes a task that an undecided comparison would take."""
-    if one.verdict != "undecided":
-        return ""
-    return "no difference seen" if one.settled_by is None else f"{one.settled_by:,}"
-
-
-def costs(found: Sequence[cost.Cost]) -> Table:
-    """Milliseconds a chunk, and relative to the first strategy."""
-    names = list(dict.fromkeys(one.strategy for one in found))
-    by = {(one.strategy, one.batch): one for one in found}
-    lines = [[name, *(text for batch in cost.BATCHES for text in _cost(by[name, batch]))] for name in names]
-    heads = [text for batch in cost.BATCHES for text in (f"ms a chunk, {batch} at once", f"over {names[0]}")]
-    return Table(("strategy", *heads), lines)
-
-
-def _cost(one: cost.Cost) -> tuple[str, str]:
-    return f"{one.milliseconds:.3g}", f"{one.ratio:.2f} x"
-
-
 def write(
     path: pathlib.Path,
     loaded: results.Loaded,
@@ -121,10 +61,10 @@ def write(
         _list(words),
         figures.svg(curves, curves.panels[0], legend=True),
         f"<p class=quiet>{curves.note}.</p>",
-        f"<h2>Ranking</h2>{_table(ranking(found, cells, baseline))}",
+        f"<h2>Ranking</h2>{_table(verdicts.ranking(found, cells, baseline))}",
         "<p class=quiet>Mean over tasks and delays. Differences are paired, with task-stratified bootstrap intervals. "
         "P(improvement): probability that an episode ends better (solved, neither, failed) than one of the baseline.</p>",
-        f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(by_delay(found))}",
+        f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(verdicts.by_delay(found))}",
         "<p class=quiet>Episodes to settle: how many a task would probably (80 %) tell the two apart, if what was seen is "
         "the truth.</p>",
     ]
@@ -135,12 +75,14 @@ def write(
     smooth = figures.jumps(loaded.rows)
     parts.append(f"<h2>Smoothness</h2>{figures.svg(smooth, smooth.panels[0], legend=True)}")
     if spent:
-        parts.append(f"<h2>What a chunk costs</h2>{_table(costs(spent))}")
+        parts.append(f"<h2>What a chunk costs</h2>{_table(verdicts.costs(spent))}")
         parts.append(
             "<p class=quiet>The strategy alone, without physics, on one device of the machine that made this page.</p>"
         )
     parts.append(f"<h2>One episode under each strategy</h2>{_film(film)}")
-    parts.append(f"<h2>All rates</h2><details><summary>show</summary>{_table(Table(header, body, 2))}</details>")
+    parts.append(
+        f"<h2>All rates</h2><details><summary>show</summary>{_table(verdicts.Table(header, body, 2))}</details>"
+    )
     parts.append(f"<h2>What made this</h2>{_list([_code(line) for line in loaded.origin])}")
     title = "Solve rate over inference delay"
     text = (
@@ -173,7 +115,7 @@ def _panels(figure: figures.Figure, panels: Sequence[figures.Panel]) -> str:
     return f"<div class=panels>{''.join(figures.svg(figure, panel, legend=False) for panel in panels)}</div>"
 
 
-def _table(table: Table) -> str:
+def _table(table: verdicts.Table) -> str:
     def line(texts: Sequence[str], tag: str) -> str:
         kinds = [" class=text" if place < table.lead else "" for place in range(len(texts))]
         return (
@@ -190,9 +132,3 @@ def _film(film: Film | str) -> str:
     data = base64.b64encode(film.path.read_bytes()).decode()
     caption = html.escape(film.caption)
     return f'<p>{caption}</p><img alt="{caption}" src="data:image/gif;base64,{data}">'
-
-
-def markdown(table: Table) -> list[str]:
-    """The table as Markdown lines."""
-    rule = ["---"] * table.lead + ["---:"] * (len(table.header) - table.lead)
-    return ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.lines)]

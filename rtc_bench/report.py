@@ -7,7 +7,7 @@ from typing import Any
 
 import envs
 from policies import checkpoint
-from rtc_bench import assemble, comparison, cost, figures, film, page, parallel, results, summary, tables
+from rtc_bench import assemble, comparison, cost, figures, film, page, parallel, results, summary, tables, verdicts
 from rtc_bench import config as configs
 
 
@@ -42,10 +42,10 @@ def _appendix(
     loaded: results.Loaded, cells: comparison.Cells, found: list, baseline: str, spent: list[cost.Cost]
 ) -> str:
     lines = [summary.markdown(loaded.rows, loaded.origin)]
-    lines += [f"## Against {baseline}", "", *page.markdown(page.ranking(found, cells, baseline)), ""]
-    lines += [*page.markdown(page.by_delay(found)), ""]
+    lines += [f"## Against {baseline}", "", *verdicts.markdown(verdicts.ranking(found, cells, baseline)), ""]
+    lines += [*verdicts.markdown(verdicts.by_delay(found)), ""]
     if spent:
-        lines += ["## Milliseconds a chunk", "", *page.markdown(page.costs(spent)), ""]
+        lines += ["## Milliseconds a chunk", "", *verdicts.markdown(verdicts.costs(spent)), ""]
     return "\n".join(lines)
 
 
@@ -53,22 +53,31 @@ def _replayed(
     loaded: results.Loaded, cells: comparison.Cells, folder: pathlib.Path
 ) -> tuple[list[cost.Cost], page.Film | str]:
     """What needs the run's policies: costs and a film; or why there is none."""
-    parallel.setup()
     try:
-        built: dict[str, Any] = {}
-        for run in loaded.runs:
-            built |= assemble.built(_settings(run))
-        task, delay, horizon, episode = comparison.telling(cells)
-        entry = _entry(loaded, task)
+        shown, entry, built = filmed(loaded, folder / "episode.gif", folder / "episode.png")
     except (configs.ConfigError, checkpoint.CheckpointError, envs.tasks.UnknownTask) as error:
         return [], f"The run's policies or strategies are not here any more, so there is no film: {error}"
-    cell = {"seed": loaded.rows[0].seed, "episode": episode, "delay": delay, "horizon": horizon}
-    films, _ = film.beside(entry.env, entry.policy, {name: built[name] for name in cells.strategies}, **cell)
-    path = folder / "episode.gif"
-    film.save(entry.env, films, path, every=2)
-    film.save(entry.env, films, folder / "episode.png")
+    return cost.measure(entry.policy, built), shown
+
+
+def filmed(loaded: results.Loaded, *paths: pathlib.Path) -> tuple[page.Film, assemble.Entry, dict[str, Any]]:
+    """One episode under every strategy into the files (.gif: animation; .png, .pdf: strips), and what played it.
+
+    Raises ConfigError, CheckpointError and UnknownTask if a policy or a strategy is not what was run any more.
+    """
+    parallel.setup()
+    cells = comparison.Cells(loaded)
+    built: dict[str, Any] = {}
+    for run in loaded.runs:
+        built |= assemble.built(_settings(run))
+    built = {name: built[name] for name in cells.strategies}
+    task, delay, horizon, episode = comparison.telling(cells)
+    entry, cell = _entry(loaded, task), {"delay": delay, "horizon": horizon, "episode": episode}
+    films = film.beside(entry.env, entry.policy, built, seed=loaded.rows[0].seed, **cell)
+    for path in paths:
+        film.save(entry.env, films, path, every=2)
     caption = f"{task}, d = {delay}, s = {horizon}, episode {episode}: chosen because strategies differ in it."
-    return cost.measure(entry.policy, {name: built[name] for name in cells.strategies}), page.Film(path, caption)
+    return page.Film(paths[0], caption), entry, built
 
 
 def _settings(run: Mapping[str, Any]) -> configs.SweepConfig:

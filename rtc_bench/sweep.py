@@ -5,7 +5,7 @@ import hashlib
 import json
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from policies import checkpoint
 from rtc_bench import assemble, evaluator, parallel, progress, report, results, strategies, summary, tracking
@@ -22,11 +22,18 @@ def folder_of(settings: configs.SweepConfig) -> pathlib.Path:
     )
 
 
-def run(settings: configs.SweepConfig) -> pathlib.Path:
-    """Run what is missing of a sweep, report it, and return the run folder.
+class Plan(NamedTuple):
+    """A sweep that is ready to run."""
 
-    Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before anything runs.
-    """
+    settings: configs.SweepConfig
+    entries: dict[str, assemble.Entry]  # by task
+    built: dict[str, Any]  # strategies by name
+    cells: list[tuple[str, str, int, int]]  # task, strategy, delay, horizon
+    identity: dict[str, str]
+
+
+def prepare(settings: configs.SweepConfig) -> Plan:
+    """Everything that can be refused is refused here: ConfigError, UnknownTask, UnknownStrategy and CheckpointError."""
     for spec in settings.strategies:
         strategies.check(spec)
     files = assemble.checkpoints(settings)
@@ -41,40 +48,54 @@ def run(settings: configs.SweepConfig) -> pathlib.Path:
         for strategy in built.values():
             strategy.check(entry.policy)
     cells = [(task, name, d, s) for task in entries for name in built for d, s in pairs[task]]
-    record = results.Run(folder_of(settings), dataclasses.asdict(settings), assemble.identity(entries, built))
-    todo = record.plan(cells)
-    print(f"{len(cells)} cells, {len(cells) - len(todo)} of them done before -> {record.folder}", flush=True)
-    _fill(settings, record, entries, built, todo)
-    loaded = results.load([record.folder])
-    report.write(loaded, record.folder)
+    return Plan(settings, entries, built, cells, assemble.identity(entries, built))
+
+
+def fill(plan: Plan, folder: pathlib.Path) -> bool:
+    """Run what is missing in a run folder; true if something was. Raises ConfigError for the folder of another run."""
+    record = results.Run(folder, dataclasses.asdict(plan.settings), plan.identity)
+    todo = record.plan(plan.cells)
+    print(f"{len(plan.cells)} cells, {len(plan.cells) - len(todo)} of them done before -> {folder}", flush=True)
+    _fill(plan, record, todo)
+    return bool(todo)
+
+
+def run(settings: configs.SweepConfig) -> pathlib.Path:
+    """Run what is missing of a sweep, report it, and return the run folder. Raises what ``prepare`` and ``fill`` do."""
+    folder = folder_of(settings)
+    ran = fill(prepare(settings), folder)
+    loaded = results.load([folder])
+    report.write(loaded, folder)
     summary.show(loaded.rows)
-    print(
-        f"results.csv, README.md and curves.png are in {record.folder}; more: scripts/report.py {record.folder}",
-        flush=True,
-    )
-    if todo or not tracking.logged(record.folder):
-        tracking.log(loaded.rows, record.folder, dataclasses.asdict(settings), settings.wandb)
-    return record.folder
+    print(f"results.csv, README.md and curves.png are in {folder}; a page: scripts/report.py {folder}", flush=True)
+    if ran or not tracking.logged(folder):
+        log(settings, loaded, folder)
+    return folder
 
 
-def _fill(
-    settings: configs.SweepConfig,
-    record: results.Run,
-    entries: dict[str, assemble.Entry],
-    built: dict[str, Any],
-    todo: list,
-):
-    names, running = list(built), ("", None)
+def log(settings: configs.SweepConfig, loaded: results.Loaded, folder: pathlib.Path) -> None:
+    """Tell wandb of the cells, with a film of one episode."""
+    film = folder / "episode.gif"
+    if settings.wandb.film and settings.wandb.mode != "disabled":
+        report.filmed(loaded, film)
+    tracking.log(loaded.rows, folder, dataclasses.asdict(settings), settings.wandb, (folder / "curves.png", film))
+
+
+def _fill(plan: Plan, record: results.Run, todo: list) -> None:
+    settings, names, running = plan.settings, list(plan.built), ("", None)
     with progress.bar("sweep", len(todo)) as advance:
         for done, (task, name, delay, horizon) in enumerate(todo):
             advance(done, len(todo), f"{task} {name} d={delay} s={horizon}")
             if running[0] != task:
-                entry = entries[task]
-                running = (task, evaluator.Evaluator(entry.env, entry.policy, *built.values(), batch=settings.batch))
+                entry = plan.entries[task]
+                running = (
+                    task,
+                    evaluator.Evaluator(entry.env, entry.policy, *plan.built.values(), batch=settings.batch),
+                )
             began, place = time.perf_counter(), {"delay": delay, "horizon": horizon, "which": names.index(name)}
             outcomes = running[1](seed=settings.seed, episodes=settings.episodes, **place)
             seconds = time.perf_counter() - began
             cell = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
-            told = {"seed": settings.seed, "policy": entries[task].label, "seconds": seconds}
+            told = {"seed": settings.seed, "policy": plan.entries[task].label, "seconds": seconds}
             record.add(results.summarise(outcomes, **cell, **told), outcomes)
         advance(len(todo), len(todo))

@@ -6,13 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rtc_bench import config as configs
-from rtc_bench import results, summary
+from rtc_bench import figures, results, summary
+
+TAG = 64  # characters, wandb's limit
 
 
 def log(
-    rows: Sequence[results.Row], folder: pathlib.Path, settings: Mapping[str, Any], wandb_config: configs.WandbConfig
+    rows: Sequence[results.Row],
+    folder: pathlib.Path,
+    settings: Mapping[str, Any],
+    wandb_config: configs.WandbConfig,
+    pictures: Sequence[pathlib.Path] = (),
 ):
-    """Log a finished sweep: for each task and strategy a curve over delay, and the whole table. Disabled: does nothing."""
+    """Log a finished sweep; disabled: does nothing.
+
+    For each task and strategy, and for the mean, a curve over delay: as a metric, so that runs can be overlaid, and as a
+    chart that holds all strategies. Then the whole table, and those of the ``pictures`` that exist (.gif: as a video).
+    """
     if wandb_config.mode == "disabled":
         return
     own = folder.resolve() / "wandb"
@@ -30,7 +40,8 @@ def log(
             project=wandb_config.project,
             entity=wandb_config.entity,
             group=wandb_config.group,
-            tags=list(wandb_config.tags),
+            job_type="sweep",
+            tags=list(dict.fromkeys([*wandb_config.tags, *(row.strategy[:TAG] for row in rows)])),
             mode=wandb_config.mode,
             dir=str(folder.resolve()),  # a relative one would be taken from wherever the wandb service was started
             name=folder.name,
@@ -46,11 +57,14 @@ def log(
         run.define_metric("*", step_metric="delay")
         for delay, values in curves(rows).items():
             run.log({"delay": delay, **values})
+        for title, lines in charts(rows).items():
+            xs, ys = ([[point[i] for point in line] for line in lines.values()] for i in (0, 1))
+            run.log({f"charts/{title}": wandb.plot.line_series(xs, ys, keys=list(lines), title=title, xname="delay")})
         table = [[getattr(row, name) for name in results.COLUMNS] for row in rows]
         run.log({"results": wandb.Table(columns=list(results.COLUMNS), data=table)})
-        picture = folder / "curves.png"
-        if picture.exists():
-            run.log({"curves": wandb.Image(str(picture))})
+        for picture in filter(pathlib.Path.exists, pictures):
+            kind = wandb.Video if picture.suffix == ".gif" else wandb.Image
+            run.log({picture.stem: kind(str(picture))})
 
 
 def logged(folder: pathlib.Path) -> bool:
@@ -58,13 +72,17 @@ def logged(folder: pathlib.Path) -> bool:
     return any((folder / "wandb").glob("*run-*"))
 
 
+def charts(rows: Sequence[results.Row]) -> dict[str, dict[str, summary.Curve]]:
+    """For each diagram, the mean over tasks first, the strategies' curves."""
+    panels = figures.delays(rows).panels
+    return {panel.title: {name: curve for name, curve in panel.curves.items() if curve} for panel in panels}
+
+
 def curves(rows: Sequence[results.Row]) -> dict[int, dict[str, float]]:
-    """For each delay the solve rates that the curves show: of each task and strategy, and the mean over tasks."""
-    default = summary.default_rows(rows)
-    points: dict[int, dict[str, float]] = {delay: {} for delay in sorted({row.delay for row in default})}
-    for row in default:
-        points[row.delay][f"{row.task}/{row.strategy}"] = row.solve_rate
-    for strategy in dict.fromkeys(row.strategy for row in default):
-        for delay, mean, *_ in summary.mean_curve(default, strategy):
-            points[delay][f"mean/{strategy}"] = mean
+    """For each delay "<task or mean>/<strategy>" -> solve rate."""
+    points: dict[int, dict[str, float]] = {delay: {} for delay in sorted({row.delay for row in rows})}
+    for title, lines in charts(rows).items():
+        for strategy, line in lines.items():
+            for delay, rate, *_ in line:
+                points[delay][f"{'mean' if title == figures.MEAN else title}/{strategy}"] = rate
     return points

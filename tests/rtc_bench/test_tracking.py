@@ -1,12 +1,16 @@
 """wandb without an account, and not at all."""
 
+import json
+import struct
 import subprocess
 import sys
 
+import pytest
 import test_report
+from PIL import Image
 
 from rtc_bench import config as configs
-from rtc_bench import tracking
+from rtc_bench import results, tracking
 
 
 def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypatch):
@@ -16,10 +20,56 @@ def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypa
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"
-    tracking.log(test_report.ROWS, folder, {"seed": 0}, configs.WandbConfig())
+    Image.new("RGB", (8, 8)).save(tmp_path / "film.gif")
+    pictures = (tmp_path / "film.gif", tmp_path / "gone.png")
+    settings = configs.WandbConfig(group="night", tags=("laptop",))
+    tracking.log(test_report.ROWS, folder, {"seed": 7}, settings, pictures)
     (offline,) = (folder / "wandb").glob("offline-run-*")
-    assert list(offline.glob("*.wandb"))
     assert not (tmp_path / "wandb").exists()
+    started, steps, config = recorded(next(offline.glob("*.wandb")))
+    assert (started.run_group, list(started.tags), started.job_type) == ("night", ["laptop", "naive", "rtc"], "sweep")
+    assert config["seed"] == 7
+    # A native chart of every curve: wandb draws it over "delay", and lays runs with the same names over each other.
+    curve = {step["delay"]: step["mean/rtc"] for step in steps if "mean/rtc" in step}
+    assert curve == pytest.approx({0: 0.9, 2: 0.7, 4: 0.5})
+    # Charts of all strategies, a table, and a video among the files that `wandb sync` uploads.
+    media = {path.name.partition("_")[0]: path for path in offline.rglob("media/**/*.*")}
+    assert {"film", "results"} <= media.keys()
+    logged = {name.partition("_table/")[0] for step in steps for name in step if "_table/" in name}
+    assert logged == {"charts/mean over tasks", "charts/a", "charts/b"}
+    table = json.loads(media["results"].read_text())
+    assert table["columns"] == list(results.COLUMNS)
+    assert len(table["data"]) == len(test_report.ROWS)
+
+
+def records(path):
+    """The records of a .wandb file: a header of 7 bytes, then LevelDB's log format with blocks of 32 KiB."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, place, whole = path.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        if 32768 - place % 32768 < 7:  # no room for a part's head: padding
+            place += 32768 - place % 32768
+            continue
+        size, kind = struct.unpack_from("<HB", data, place + 4)
+        whole, place = whole + data[place + 7 : place + 7 + size], place + 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(whole)
+            whole = b""
+
+
+def recorded(path):
+    """The run, its history and its configuration, from the file of an offline run."""
+    started, steps, config = None, [], {}
+    for record in records(path):
+        if record.HasField("run"):
+            started = record.run
+        for update in (record.run.config.update, record.config.update):
+            config |= {item.key or item.nested_key[0]: json.loads(item.value_json) for item in update}
+        if record.HasField("history"):
+            items = record.history.item
+            steps.append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items})
+    return started, steps, config
 
 
 def test_the_curves_have_delay_as_their_axis():

@@ -1,0 +1,55 @@
+"""A new strategy against baselines: run what is missing, and say where it wins."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from rtc_bench import comparison, report, results, sweep, tables, tracking, verdicts
+from rtc_bench import config as configs
+
+SWEEP = tuple(field.name for field in dataclasses.fields(configs.SweepConfig))
+
+
+def run(settings: configs.CompareConfig) -> list[pathlib.Path]:
+    """Run folders of the new strategies. Raises what ``sweep.prepare`` does."""
+    parts = {"baselines": settings.baselines, **{spec: (spec,) for spec in settings.strategies}}
+    plans = {
+        label: sweep.prepare(_part(settings, specs)) for label, specs in parts.items()
+    }  # typos before anything runs
+    folders = {label: _folder(settings, plan) for label, plan in plans.items()}
+    ran = {label: sweep.fill(plan, folders[label]) for label, plan in plans.items()}
+    base, *new = plans
+    for label in new:
+        loaded = results.load([folders[base], folders[label]])
+        (name,) = plans[label].built
+        _tell(loaded, list(plans[base].built), name, folders[label])
+        if ran[label] or not tracking.logged(folders[label]):
+            sweep.log(settings, loaded, folders[label])
+    return [folders[label] for label in new]
+
+
+def _part(settings: configs.CompareConfig, specs: tuple[str, ...]) -> configs.SweepConfig:
+    names = {spec.rpartition(":")[2] for spec in specs}
+    told = {name: getattr(settings, name) for name in SWEEP}
+    options = {name: given for name, given in settings.options.items() if name in names}
+    return configs.SweepConfig(**{**told, "strategy": specs, "options": options, "out": None})
+
+
+def _folder(settings: configs.CompareConfig, plan: sweep.Plan) -> pathlib.Path:
+    """Named by all that decides a number, so that a strategy whose file has changed is run again, and a baseline is not."""
+    told = {name: value for name, value in dataclasses.asdict(plan.settings).items() if name not in results.FREE}
+    digest = hashlib.sha256(json.dumps([told, plan.identity], sort_keys=True).encode()).hexdigest()[:8]
+    return pathlib.Path(settings.out) / f"{'-'.join(plan.built)}-{digest}"
+
+
+def _tell(loaded: results.Loaded, baselines: list[str], strategy: str, folder: pathlib.Path) -> None:
+    cells, kept = comparison.Cells(loaded), []
+    for baseline in baselines:
+        found, each = comparison.table(cells, baseline, [strategy]), comparison.by_task(cells, strategy, baseline)
+        verdicts.show(f"{strategy} against {baseline}", verdicts.verdicts(found, each))
+        print(comparison.sentence([one for one in found if one.delay is not None]) + "\n", flush=True)
+        kept += [*found, *each]
+    tables.write(comparison.rows(kept), folder / "comparisons.csv")
+    report.write(loaded, folder)
+    print(f"comparisons.csv (also task by task), README.md and curves.png are in {folder}")

@@ -1,0 +1,109 @@
+"""Comparisons and costs as tables of text, for a page, an appendix and a terminal."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rtc_bench import comparison, cost
+
+
+class Table(NamedTuple):
+    """Texts by line; ``lead`` columns on the left are words, the others numbers."""
+
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    lead: int = 1
+
+
+def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> Table:
+    """Strategies by their mean solve rate over tasks and delays, each against the baseline."""
+    overall = [one for one in found if one.delay is None or len(cells.delays) == 1]
+    against = {one.strategy: one for one in overall}
+    means = {name: _overall(cells, name) for name in cells.strategies}
+    lines = []
+    for name in sorted((name for name in means if means[name] is not None), key=lambda name: -float(means[name] or 0)):
+        line = [name, f"{means[name]:.3f}", "", "", "baseline"]
+        if one := against.get(name):
+            line[2:] = [comparison.interval(one), f"{one.improvement:.2f}", one.verdict]
+        lines.append(line)
+    return Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
+
+
+def _overall(cells: comparison.Cells, name: str) -> float | None:
+    """Mean over tasks and delays; None where some cell is missing."""
+    found = [cell for delay in cells.delays for cell in cells.of(name, delay).values()]
+    if len(found) < len(cells.tasks) * len(cells.delays):
+        return None
+    return sum(float(episodes["solved"].mean()) for _, episodes in found) / len(found)
+
+
+def by_delay(found: Sequence[comparison.Comparison]) -> Table:
+    """Every comparison at a single delay."""
+    lines = [
+        [one.strategy, str(one.delay), f"{one.rate:.3f}", comparison.interval(one), one.verdict, needed(one)]
+        for one in found
+        if one.delay is not None
+    ]
+    return Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
+
+
+def needed(one: comparison.Comparison) -> str:
+    """Episodes a task that an undecided comparison would take."""
+    if one.verdict != "undecided":
+        return ""
+    return "no difference seen" if one.settled_by is None else f"{one.settled_by:,}"
+
+
+def costs(found: Sequence[cost.Cost]) -> Table:
+    """Milliseconds a chunk, and relative to the first strategy."""
+    names = list(dict.fromkeys(one.strategy for one in found))
+    by = {(one.strategy, one.batch): one for one in found}
+    lines = [[name, *(text for batch in cost.BATCHES for text in _cost(by[name, batch]))] for name in names]
+    heads = [text for batch in cost.BATCHES for text in (f"ms a chunk, {batch} at once", f"over {names[0]}")]
+    return Table(("strategy", *heads), lines)
+
+
+def _cost(one: cost.Cost) -> tuple[str, str]:
+    return f"{one.milliseconds:.3g}", f"{one.ratio:.2f} x"
+
+
+def verdicts(found: Sequence[comparison.Comparison], each: Sequence[comparison.Comparison]) -> Table:
+    """One strategy against one baseline: the mean over tasks at each delay, and how many tasks say what."""
+    lines = []
+    for one in found:
+        here = [single.verdict for single in each if single.delay == one.delay]
+        counts = f"{here.count('ahead')} / {here.count('behind')} of {one.tasks}" if one.delay is not None else ""
+        where = "all" if one.delay is None else str(one.delay)
+        rates = [f"{one.rate:.3f}", f"{one.rate - one.difference:.3f}", comparison.interval(one), one.verdict]
+        lines.append([where, *rates, counts, needed(one)])
+    heads = (
+        "d",
+        "solve rate",
+        "baseline's",
+        "difference [95 %]",
+        "verdict",
+        "tasks ahead / behind",
+        "episodes to settle",
+    )
+    return Table(heads, lines)
+
+
+def markdown(table: Table) -> list[str]:
+    """The table as Markdown lines."""
+    rule = ["---"] * table.lead + ["---:"] * (len(table.header) - table.lead)
+    return ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.lines)]
+
+
+def show(title: str, table: Table) -> None:
+    """Print the table, whole however narrow the terminal is."""
+    import rich.box
+    import rich.console
+    import rich.table
+
+    shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
+    for place, name in enumerate(table.header):
+        shown.add_column(name, justify="left" if place < table.lead else "right", no_wrap=True)
+    for line in table.lines:
+        shown.add_row(*(text.replace("[", r"\[") for text in line))
+    console = rich.console.Console()
+    width = 2 + sum(3 + max(map(len, column)) for column in zip(table.header, *table.lines, strict=True))
+    (console if console.width >= width else rich.console.Console(width=width)).print(shown)

@@ -1,0 +1,6 @@
+"""Where a new strategy wins: python scripts/compare.py strategy=my_package.my_file:MyMethod baseline=[naive,rtc]"""
+
+import _entry
+
+if __name__ == "__main__":
+    _entry.main("compare", "rtc_bench.config:CompareConfig", "rtc_bench.compare:run")
