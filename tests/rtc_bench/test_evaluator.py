@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,43 @@ def test_blocks_of_finished_episodes_cost_nothing_and_change_nothing(monkeypatch
     whole = outcomes(toy.Line(goal=6.0, noise_std=0.5), strategy, episodes=14, batch=14, delay=1, horizon=1)
     for field in ("solved", "total_reward", "length"):
         np.testing.assert_array_equal(getattr(found, field), getattr(whole, field), err_msg=field)
+
+
+def test_strategies_in_one_program_do_what_each_does_alone():
+    """With memories, corrections and first chunks of their own."""
+    env = toy.Line(goal=6.0, noise_std=0.5)
+    several = (Constant(push=0.3), strategies.get("temporal_ensembling", flow_steps=2), Pushed(), strategies.get("rtc"))
+    together = evaluator.Evaluator(env, toy.policy(), *several, batch=4)
+    found = [together(seed=3, episodes=6, delay=1, horizon=2, which=which) for which in range(len(several))]
+    for strategy, both in zip(several, found, strict=True):
+        alone = outcomes(env, strategy)
+        np.testing.assert_array_equal(alone.length, both.length, err_msg=str(strategy))
+        np.testing.assert_allclose(alone.action_change, both.action_change, rtol=1e-5, err_msg=str(strategy))
+    assert len({tuple(one.length) for one in found}) == len(several)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pushed(base.Strategy):
+    """Plain sampling, and a correction that counts."""
+
+    def plan(self, policy, request, memory):
+        return self.sample(policy, request.obs, request.noise), memory
+
+    def correct(self, policy, obs, action, index, memory):
+        return action + 0.2
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_watching_an_episode_shows_the_one_that_was_counted(which):
+    env = toy.Line(goal=6.0, noise_std=0.5)
+    env.engine = types.SimpleNamespace(bodies=lambda place: (place[None], place[None], 0 * place[None]))
+    several = (strategies.get("temporal_ensembling", flow_steps=2), Pushed(), strategies.get("bid", flow_steps=2))
+    player = evaluator.Evaluator(env, toy.policy(), *several, batch=4)
+    found = player(seed=3, episodes=5, delay=1, horizon=2, which=which)
+    for episode in (0, 4):
+        frames, solved = player.watch(seed=3, episode=episode, delay=1, horizon=2, which=which)
+        assert (len(frames) - 1, solved) == (found.length[episode], found.solved[episode])
+        assert abs(frames[-1][0][0]) > 6.0
 
 
 def test_smoothness_follows_its_definition():

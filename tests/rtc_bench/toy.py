@@ -19,6 +19,10 @@ class State(NamedTuple):
     place: Any  # [B]
     time: Any  # [B]
 
+    @property
+    def sim(self):
+        return self.place
+
 
 class Line:
     """Observes (time, place). Solved beyond +goal, failed beyond -goal; keeps paying +1 after an episode's end."""

@@ -30,7 +30,7 @@ def loaded(place: str):
 
 
 def required(name: str) -> list[str]:
-    return {"sweep": [], "report": ["run=results"]}.get(name, ["task=mjc_swimmer"])
+    return {"sweep": [], "report": ["run=results"], "compare": ["strategy=bid"]}.get(name, ["task=mjc_swimmer"])
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

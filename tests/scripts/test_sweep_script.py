@@ -74,7 +74,8 @@ def whole(folder):
 def test_a_sweep_ends_with_table_picture_and_records(folder, whole):
     assert all(text in whole[1] for text in ("naive", "Mine", "d=4", TASK))
     names = {path.name for path in (folder / "whole").iterdir()}
-    assert names == {"results.csv", "episodes", "README.md", "curves.png", "config.yaml", "manifest.json", "wandb"}
+    files = {"results.csv", "episodes", "README.md", "curves.png", "config.yaml", "manifest.json"}
+    assert names == {*files, "episode.gif", "wandb"}
     assert len(without_seconds(folder / "whole" / "results.csv")) == 1 + 2 * 5
     assert list((folder / "whole" / "wandb").glob("offline-run-*/*.wandb"))
 
@@ -106,11 +107,46 @@ def test_run_again_it_has_nothing_to_do_but_report(folder, whole):
 
 
 def test_a_report_of_an_existing_run(folder, whole):
-    (folder / "whole" / "curves.png").unlink()
-    status, out, _ = run(folder, "run=whole", script="report")
-    assert status == 0
+    status, out, err = run(folder, "whole", "out=told", script="report")
+    assert status == 0, err
     assert "Mine" in out
-    assert (folder / "whole" / "curves.png").exists()
+    page = (folder / "told" / "index.html").read_text()
+    assert "data:image/gif;base64," in page
+    assert "ms a chunk" in page
+    assert "whole" in page  # the command that made the run
+
+
+def test_the_example_is_compared_and_compared_again(folder):
+    """The worked example, as the README has it; the second time nothing is left to run."""
+    example = ROOT / "examples" / "blend.py"
+    arguments = [f"strategy={example}:Blend", "baseline=naive", "policy=policies", "delay=[0,2]", "episodes=8"]
+    status, out, err = run(folder, *arguments, "wandb.mode=disabled", script="compare")
+    assert status == 0, err
+    assert "Blend against naive" in out
+    (mine,) = (folder / "results" / "compare").glob("Blend-*")
+    lines = (mine / "comparisons.csv").read_text().splitlines()
+    assert lines[0].startswith("strategy,baseline,task,delay,")
+    assert len(lines) == 1 + 3 + 2  # the mean at two delays and over both, one task at two delays
+    status, out, err = run(folder, *arguments, "wandb.mode=disabled", script="compare")
+    assert status == 0, err
+    assert out.count("2 cells, 2 of them done before") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ([], "strategy= is not given; name the new one"),
+        (["strategy=rtc"], "'rtc' is both strategy= and baseline=; name it once"),
+        (["strategy=rtc_hard", "baseline=niave"], "unknown strategy 'niave' (did you mean 'naive'?)"),
+        (["strategy=gone.py:Mine"], "strategy 'gone.py:Mine' cannot be imported: no such file"),
+    ],
+)
+def test_what_a_wrong_comparison_answers(folder, arguments, answer):
+    status, _, err = run(folder, "policy=policies", *arguments, script="compare")
+    assert status == 2, err
+    assert err.startswith("error: ")
+    assert answer in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
