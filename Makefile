@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark bench test lint format sweep expert data flow policy zoo report render clean
+.PHONY: help setup benchmark bench test lint format sweep compare expert data flow policy zoo report render clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -60,15 +60,19 @@ zoo: override ARGS := # the shipped policies have the default settings
 zoo: policy ## rebuild the shipped policies from nothing, or one: make zoo TASK=mjc_swimmer
 	$(PY) scripts/publish_zoo.py task=$(TASK)
 
-report: $(STAMP) ## table and curves of a run folder: make report RUN=results/benchmark
-	$(PY) scripts/report.py run=$(RUN) $(ARGS)
+report: $(STAMP) ## a page, figures and tables of a run folder: make report RUN=results/benchmark
+	$(PY) scripts/report.py $(RUN) $(ARGS)
 
 render: $(STAMP) ## a picture of a task: make render TASK=car_launch
 	$(PY) scripts/render.py task=$(subst all,h17_unicycle,$(TASK)) $(ARGS)
 
-bench: $(STAMP) ## speed and equivalence of the physics, training speed: up to an hour, into results/benchmarks
+compare: $(STAMP) ## where a new strategy wins: make compare ARGS="strategy=examples/blend.py:Blend"
+	$(PY) scripts/compare.py $(ARGS)
+
+bench: $(STAMP) ## speed of physics, training and evaluator, equivalence of the physics: an hour, into results/benchmarks
 	$(PY) scripts/bench_physics.py --out results/benchmarks
 	$(PY) scripts/bench_training.py --out results/benchmarks
+	$(PY) scripts/bench_evaluator.py --out results/benchmarks
 	$(PY) scripts/bench_equivalence.py --out results/benchmarks
 
 clean: ## caches and the virtual environment; results, data and runs stay

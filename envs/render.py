@@ -90,14 +90,17 @@ def strip(
 def animate(
     scene: scenes.Scene, films: Mapping[str, Sequence[Frame]], frame_time: float, path: pathlib.Path, *, every: int = 1
 ) -> None:
-    """Save an animated GIF, the films beside each other at their own pace; ``every`` leaves frames out."""
+    """Save an animated GIF, the films beside each other and in step, up to two a line; ``every`` leaves frames out."""
     from PIL import Image
 
-    pyplot, figure, axes = _figure(len(films), 1)
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.9, wspace=0.03)
+    columns = min(2, len(films))
+    pyplot, figure, axes = _figure(columns, -(-len(films) // columns))
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.94, wspace=0.03, hspace=0.1)
+    for axis in axes.flat[len(films) :]:
+        axis.set_visible(False)
     images, last = [], _longest(films) - 1
     for moment in [*range(0, last, every), last]:
-        for axis, (title, frames) in zip(axes[0], films.items(), strict=True):
+        for axis, (title, frames) in zip(axes.flat, films.items(), strict=False):
             axis.clear()
             draw(axis, scene, frames[min(moment, len(frames) - 1)])
             axis.set_title(title, fontsize=9)

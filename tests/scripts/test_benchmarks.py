@@ -16,7 +16,10 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, ROOT / "scripts" / script, *arguments], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", ["bench_physics.py", "bench_training.py", "bench_equivalence.py", "bench_recipe.py"])
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("bench_*.py") if path.name != "bench_startup.py")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_wrong_task_is_refused_in_one_line(script):
     done = run(script, "car_lunch")
     assert done.returncode == 2

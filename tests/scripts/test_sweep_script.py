@@ -132,6 +132,11 @@ def test_the_example_is_compared_and_compared_again(folder):
     assert out.count("2 cells, 2 of them done before") == 2
 
 
+def test_the_readme_shows_the_example():
+    code = (ROOT / "examples" / "blend.py").read_text().partition('"""\n\n')[2]
+    assert f"```python\n{code}```" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
