@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -95,3 +96,31 @@ def test_what_is_not_finished_is_named(finished, missing):
     shutil.rmtree(getattr(config, missing))
     with pytest.raises((configs.ConfigError, checkpoint.CheckpointError), match=r"catapult.*(make policy|train)"):
         zoo.publish(config)
+
+
+ZOO = pathlib.Path(__file__).resolve().parents[2] / "results" / "zoo"
+
+
+def test_the_zoo_is_complete_and_small():
+    shipped = checkpoint.zoo()
+    assert set(shipped) == set(envs.TASKS)
+    assert sum(path.stat().st_size for path in shipped.values()) <= 12e6
+
+
+@pytest.mark.parametrize("task", envs.TASKS)
+def test_a_shipped_policy_fits_its_task_and_says_where_it_came_from(task):
+    policy, card = checkpoint.load_flow(checkpoint.zoo()[task], **envs.make(task).signature)
+    assert policy.config.horizon == 8
+    assert policy.weak is not None  # for BID
+    assert card["solve_rate"] >= 0.5
+    assert re.fullmatch("[0-9a-f]{40}", card["versions"]["commit"])  # of a clean checkout
+    told = json.loads((ZOO / "data" / f"{task}.json").read_text())
+    assert card["recipe"]["data"] == [part["sha256"] for part in told["parts"]]
+    assert told["steps"] >= 200_000
+    assert len(told["experts"]) >= 2
+    assert min(expert["solve_rate"] for expert in told["experts"]) >= 0.65
+    (row,) = (row for row in csv.DictReader((ZOO / "zoo.csv").open()) if row["task"] == task)
+    assert (float(row["solve_rate"]), row["commit"]) == (
+        pytest.approx(card["solve_rate"], abs=1e-4),
+        card["versions"]["commit"],
+    )

@@ -10,7 +10,7 @@ import track
 
 from policies import checkpoint
 from rtc_bench import config as configs
-from rtc_bench import experts, search, train_expert
+from rtc_bench import experts, learning, search, train_expert
 
 SMALL = configs.SearchConfig(population=32, hold=4, successes=3, rounds=60, last_start=36)
 
@@ -170,3 +170,14 @@ def test_training_ends_once_enough_is_solved(on_track, tmp_path, lenient):
     assert min(log[-4:]) >= 0.9 > min(log[-5:-1])
     assert checkpoint.header(file)["steps"] == 16 * 16 * 2 * len(log) < settings["steps"]
     assert (tmp_path / "mjc_swimmer" / "curves.png").stat().st_size > 1000
+
+
+def test_learning_curves_are_drawn_also_of_a_seed_that_was_given_up(tmp_path):
+    points = [
+        {"task": "catapult", "seed": seed, "steps": steps, "start_solve_rate": 0.5, "solve_rate": 0.5}
+        for seed in (0, 1)
+        for steps in (1e6, 2e6)
+    ]
+    ends = [{"task": "catapult", "seed": 0, "steps": 2e6, "solve_rate": 0.9}]
+    learning.picture(points, ends, tmp_path / "curves.png")  # a warning of the layout would be an error
+    assert (tmp_path / "curves.png").stat().st_size > 1000
