@@ -6,11 +6,13 @@ Parameters are a nested dict of arrays, named as in the published checkpoints.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from policies import sampling
 
 Params = dict[str, Any]
 
@@ -51,9 +53,16 @@ class FlowPolicy:
     obs_std: Array  # [O]
     weak: Params | None = None  # the same network early in training, for BID's contrast
 
-    def velocity(self, obs: Array, x_t: Array, time: Array) -> Array:
-        """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O]."""
+    def velocity(self, obs: Array, x_t: Array, time: "Array | Moment") -> Array:
+        """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O].
+
+        A sampler gives one of ``moments`` instead of a time, and nothing that depends on time alone is computed again.
+        """
         return velocity(self.params, self._normalised(obs), x_t, time)
+
+    def moments(self, steps: int) -> "Moment":
+        """The flow times of ``steps`` Euler steps, along the first axis of every leaf."""
+        return moment(self.params, jnp.asarray(sampling.times(steps)))
 
     def weak_policy(self) -> "FlowPolicy":
         """The early checkpoint as a policy of its own. Raises ValueError if there is none."""
@@ -65,6 +74,14 @@ class FlowPolicy:
 
     def _normalised(self, obs: Array) -> Array:
         return (obs - self.obs_mean[None]) / self.obs_std[None]
+
+
+class Moment(NamedTuple):
+    """A flow time, and what the network makes of it: scales, shifts and gates of every block."""
+
+    time: Array  # [...]
+    blocks: tuple  # for each block twice (scale, shift, gate), each [..., C]
+    final: tuple  # (scale, shift), each [..., C]
 
 
 def init(key: Array, config: FlowConfig) -> Params:
@@ -118,8 +135,16 @@ def _time_embedding(params: Params, time: Array, channels: int) -> Array:
     return jax.nn.silu(_linear(layers["2"], jax.nn.silu(_linear(layers["0"], x))))
 
 
-def _modulation(layer: Params, embedding: Array, parts: int) -> list[Array]:
-    return jnp.split(_linear(layer, embedding), parts, axis=-1)
+def moment(params: Params, time: Array) -> Moment:
+    """All that depends on flow time [...] alone."""
+    embedding = _time_embedding(params, time, params["in_proj"]["kernel"].shape[1])
+
+    def parts(layer: Params, count: int) -> tuple[Array, ...]:
+        return tuple(jnp.split(_linear(layer, embedding), count, axis=-1))
+
+    blocks = [params["mlp_stack"][str(i)] for i in range(len(params["mlp_stack"]))]
+    told = tuple((parts(block["adaln_1"], 3), parts(block["adaln_2"], 3)) for block in blocks)
+    return Moment(time, told, parts(params["final_adaln"], 2))
 
 
 def _mix_steps(block: Params, x: Array) -> Array:
@@ -135,37 +160,37 @@ def _mix_channels(block: Params, x: Array) -> Array:
     return (hidden @ block["channel_mix_out"]["kernel"]).reshape(x.shape)
 
 
-def _block(block: Params, x: Array, embedding: Array) -> Array:
+def _block(block: Params, x: Array, modulation: tuple) -> Array:
     """Mix over the chunk's steps, then over channels; each gated and modulated by flow time. ``x`` is [H, B, C]."""
-    scale, shift, gate = _modulation(block["adaln_1"], embedding, 3)
-    x = _settled(x + gate * _mix_steps(block, _normalise(x) * (1 + scale) + shift), embedding)
-    scale, shift, gate = _modulation(block["adaln_2"], embedding, 3)
-    return _settled(x + gate * _mix_channels(block, _normalise(x) * (1 + scale) + shift), embedding)
+    for mix, (scale, shift, gate) in zip((_mix_steps, _mix_channels), modulation, strict=True):
+        x = _settled(x + gate * mix(block, _normalise(x) * (1 + scale) + shift), gate)
+    return x
 
 
-def _settled(x: Array, embedding: Array) -> Array:
+def _settled(x: Array, number: Array) -> Array:
     """``x``, computed once. XLA fuses a sum of residuals into each of its readers, and computes it again in each, all the
     way back; a division is too dear to repeat, so dividing by a one that it cannot see through makes it keep ``x``. On a
-    CPU this halves the time of gradients. The one is exp(0) of a number that is never infinite.
+    CPU this halves the time of gradients. The one is exp(0) of any ``number``, which is never infinite.
     """
-    return x / jnp.exp(0.0 * embedding.ravel()[0])
+    return x / jnp.exp(0.0 * number.ravel()[0])
 
 
-def velocity(params: Params, obs: Array, x_t: Array, time: Array) -> Array:
-    """The network: normalised ``obs`` [B, O], noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H] -> [B, H, A].
-
-    A scalar time, as samplers use it, makes everything that depends on flow time alone be computed once.
-    """
-    time = jnp.asarray(time, x_t.dtype)
-    embedding = _time_embedding(params, time, params["in_proj"]["kernel"].shape[1])
-    embedding = embedding.swapaxes(0, 1) if time.ndim == 2 else embedding.reshape(1, -1, embedding.shape[-1])
+def velocity(params: Params, obs: Array, x_t: Array, time: "Array | Moment") -> Array:
+    """The network: normalised ``obs`` [B, O], noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H] -> [B, H, A]."""
+    found = time if isinstance(time, Moment) else moment(params, jnp.asarray(time, x_t.dtype))
+    told = jax.tree.map(_beside_steps, (found.blocks, found.final))
     kernel, actions = params["in_proj"]["kernel"], x_t.shape[-1]
     seen = obs @ kernel[actions:] + params["in_proj"]["bias"][None]
     x = x_t.swapaxes(0, 1) @ kernel[:actions] + seen[None]  # [H, B, C]
-    for i in range(len(params["mlp_stack"])):
-        x = _block(params["mlp_stack"][str(i)], x, embedding)
-    scale, shift = _modulation(params["final_adaln"], embedding, 2)
+    for i, modulation in enumerate(told[0]):
+        x = _block(params["mlp_stack"][str(i)], x, modulation)
+    scale, shift = told[1]
     return _linear(params["out_proj"], _normalise(x) * (1 + scale) + shift).swapaxes(0, 1)
+
+
+def _beside_steps(leaf: Array) -> Array:
+    """[C], [B, C] or [B, H, C] as [1 or H, 1 or B, C]."""
+    return leaf.swapaxes(0, 1) if leaf.ndim == 3 else leaf.reshape(1, -1, leaf.shape[-1])
 
 
 def loss(params: Params, obs: Array, action: Array, *, time: Array, noise: Array) -> Array:

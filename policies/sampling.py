@@ -1,22 +1,31 @@
 """Turning a velocity field into action chunks. Noise is an argument: same noise, same chunk."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
-def euler(velocity: Callable[[Array, Array], Array], noise: Array, *, steps: int) -> Array:
-    """Integrate from noise (t = 0) to a chunk (t = 1) in ``steps`` equal Euler steps.
+def times(steps: int) -> np.ndarray:
+    """Flow times [steps] of equal Euler steps from 0; added up as in the published code, so that roundings agree."""
+    size, time, found = np.float32(1.0 / steps), np.float32(0.0), []
+    for _ in range(steps):
+        found.append(time)
+        time = time + size
+    return np.array(found, np.float32)
 
-    ``velocity(x_t [B, H, A], time [])`` -> [B, H, A]; ``noise`` [B, H, A].
+
+def euler(velocity: Callable[[Array, Any], Array], noise: Array, moments: Any) -> Array:
+    """Integrate from noise (t = 0) to a chunk (t = 1) in equal Euler steps.
+
+    ``velocity(x_t [B, H, A], moment)`` -> [B, H, A]; ``noise`` [B, H, A]; ``moments`` holds n of what ``velocity`` takes for
+    a flow time, along the first axis: ``times(n)``, or ``FlowPolicy.moments(n)``.
     """
+    size = 1.0 / len(jax.tree.leaves(moments)[0])
 
-    size = 1.0 / steps
+    def step(x_t: Array, moment: Any) -> tuple[Array, None]:
+        return x_t + size * velocity(x_t, moment), None
 
-    def step(carry: tuple[Array, Array], _) -> tuple[tuple[Array, Array], None]:
-        x_t, time = carry  # time is added up as in the published code, so that roundings agree
-        return (x_t + size * velocity(x_t, time), time + size), None
-
-    return jax.lax.scan(step, (noise, jnp.zeros((), noise.dtype)), length=steps)[0][0]
+    return jax.lax.scan(step, noise, moments)[0]

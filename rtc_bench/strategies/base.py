@@ -63,4 +63,5 @@ class Strategy:
 
     def sample(self, policy: flow.FlowPolicy, obs: Array, noise: Array) -> Array:
         """Plain Euler sampling."""
-        return sampling.euler(lambda x_t, time: policy.velocity(obs, x_t, time), noise, steps=self.flow_steps)
+        moments = policy.moments(self.flow_steps)
+        return sampling.euler(lambda x_t, moment: policy.velocity(obs, x_t, moment), noise, moments)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from policies import sampling
+from policies import flow, sampling
 from rtc_bench import config as configs
 from rtc_bench.strategies import base
 from rtc_bench.strategies import prefix_weights as weighting
@@ -21,13 +21,14 @@ def guidance_weight(time: Array, limit: float) -> Array:
 
 
 def guided_velocity(velocity, x_t: Array, time: Array, *, target: Array, weights: Array, limit: float) -> Array:
-    """Velocity [B, H, A] pulled towards ``target`` [B, H, A] as far as ``weights`` [H] say (equations 2 to 4).
+    """``velocity(x_t)`` [B, H, A] at flow time ``time`` [], pulled towards ``target`` [B, H, A].
 
+    As far as ``weights`` [H] say (equations 2 to 4).
     The pull is a vector-Jacobian product of the denoised estimate through the network, not the error itself.
     """
 
     def denoised(x_t: Array) -> tuple[Array, Array]:
-        v = velocity(x_t, time)
+        v = velocity(x_t)
         return x_t + (1 - time) * v, v
 
     estimate, pull_back, v = jax.vjp(denoised, x_t, has_aux=True)
@@ -52,14 +53,14 @@ class Rtc(base.Strategy):
         size = request.previous.shape[1]
         weights = weighting.prefix_weights(request.delay, size - request.horizon, size, self.schedule)
 
-        def velocity(x_t: Array, time: Array) -> Array:
+        def velocity(x_t: Array, moment: flow.Moment) -> Array:
             return guided_velocity(
-                lambda x_t, time: policy.velocity(request.obs, x_t, time),
+                lambda x_t: policy.velocity(request.obs, x_t, moment),
                 x_t,
-                time,
+                moment.time,
                 target=request.previous,
                 weights=weights,
                 limit=self.max_guidance_weight,
             )
 
-        return sampling.euler(velocity, request.noise, steps=self.flow_steps), memory
+        return sampling.euler(velocity, request.noise, policy.moments(self.flow_steps)), memory

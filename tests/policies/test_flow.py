@@ -52,7 +52,7 @@ def test_velocity_of_the_published_model(recorded, published, time):
 @pytest.mark.parametrize("steps", [1, 5, 10])
 def test_actions_of_the_published_model(recorded, published, steps):
     obs, noise = jnp.asarray(recorded["obs"]), jnp.asarray(recorded["noise"])
-    told = sampling.euler(lambda x_t, time: published.velocity(obs, x_t, time), noise, steps=steps)
+    told = sampling.euler(lambda x_t, m: published.velocity(obs, x_t, m), noise, published.moments(steps))
     np.testing.assert_allclose(told, recorded[f"action/steps={steps}"], atol=TOLERANCE, rtol=0)
 
 
@@ -182,9 +182,22 @@ def test_sizes_are_checked(field, value):
         dataclasses.replace(CONFIG, **{field: value})
 
 
+def test_a_moment_is_what_the_network_makes_of_its_time():
+    policy = random_policy()
+    key = jax.random.key(3)
+    obs = jax.random.normal(key, (3, policy.config.obs_size))
+    x_t = jax.random.normal(key, (3, policy.config.horizon, policy.config.action_size))
+    moments = policy.moments(5)
+    for i, time in enumerate(sampling.times(5)):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], moments)
+        np.testing.assert_allclose(
+            policy.velocity(obs, x_t, one), policy.velocity(obs, x_t, jnp.float32(time)), atol=1e-5
+        )
+
+
 def test_euler_of_a_constant_field_goes_straight():
     noise, rate = jnp.ones((2, 4, 1)), jnp.full((2, 4, 1), 3.0)
-    np.testing.assert_allclose(sampling.euler(lambda x_t, time: rate, noise, steps=5), 4.0, rtol=1e-6)
+    np.testing.assert_allclose(sampling.euler(lambda x_t, time: rate, noise, sampling.times(5)), 4.0, rtol=1e-6)
 
 
 def test_euler_of_a_decaying_field():
@@ -195,6 +208,6 @@ def test_euler_of_a_decaying_field():
         jax.debug.callback(lambda t: times.append(float(t)), time)
         return -x_t
 
-    np.testing.assert_allclose(sampling.euler(velocity, noise, steps=4), 0.75**4, rtol=1e-6)
+    np.testing.assert_allclose(sampling.euler(velocity, noise, sampling.times(4)), 0.75**4, rtol=1e-6)
     jax.effects_barrier()
     np.testing.assert_allclose(sorted(times), [0.0, 0.25, 0.5, 0.75], atol=1e-6)

@@ -80,7 +80,7 @@ def test_guided_velocity_of_a_linear_field(time):
     error = weights[None, :, None] * (target - np.einsum("ij,bja->bia", jacobian, x_t))
     expected = np.einsum("ij,bja->bia", matrix, x_t) + g * np.einsum("ji,bja->bia", jacobian, error)
     told = rtc.guided_velocity(
-        lambda x, t: jnp.einsum("ij,bja->bia", jnp.float32(matrix), x),
+        lambda x: jnp.einsum("ij,bja->bia", jnp.float32(matrix), x),
         jnp.float32(x_t),
         jnp.float32(time),
         target=jnp.float32(target),

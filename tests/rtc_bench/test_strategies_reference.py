@@ -49,7 +49,7 @@ def samples(policy, recorded, count=4):
     """[N, B, H, A] from the recorded sample-major noise."""
     obs = jnp.tile(recorded["obs"], (count, 1))
     noise = jnp.asarray(recorded[f"bid_noise/n={count}"])
-    chunks = sampling.euler(lambda x_t, time: policy.velocity(obs, x_t, time), noise, steps=5)
+    chunks = sampling.euler(lambda x_t, time: policy.velocity(obs, x_t, time), noise, sampling.times(5))
     return chunks.reshape(count, -1, *chunks.shape[1:])
 
 
