@@ -117,17 +117,6 @@ class TaskEnv:
         """The episodes ``indices`` [K] of a batch, as a batch of K."""
         return jax.tree.map(lambda leaf: leaf[..., indices], state)
 
-    def nudged(self, key: Array, state: State, std: float) -> State:
-        """The moving bodies a little elsewhere: Gaussian noise on positions (m) and angles (rad). Fast engine only.
-
-        Where an episode hangs on the last digits of its start, rounding decides, alike for all episodes of a program and
-        otherwise in the next program; whoever learns or measures across many such digits starts from nudged states.
-        """
-        motion = state.sim.motion
-        moves = std * jax.random.normal(key, (3, *motion.x.shape))
-        moved = motion._replace(x=motion.x + moves[0], y=motion.y + moves[1], angle=motion.angle + moves[2])
-        return state._replace(sim=state.sim._replace(motion=moved))
-
     def where(self, mask: Array, then: State, otherwise: State) -> State:
         """Episode by episode: ``then`` where ``mask`` [B], else ``otherwise``."""
         return jax.tree.map(lambda a, b: jnp.where(mask.reshape((1,) * (a.ndim - 1) + (-1,)), a, b), then, otherwise)

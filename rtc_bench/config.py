@@ -149,7 +149,6 @@ class ExpertConfig(Settings):
     )
     patience: float = 2.0  # training gives an episode up after so many times the slowest way's control steps
     noise_std: float = 0.1  # actuation noise
-    start_std: float = 1e-4  # m and rad by which episodes' starts differ, so that no last digit is learnt
     eval_episodes: int = 1024
     save_every: int = 5  # updates between resumable saves
     out: str = "runs/experts"
@@ -157,7 +156,7 @@ class ExpertConfig(Settings):
 
     def __post_init__(self):
         at_least(self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1)
-        at_least(self, noise_std=0, start_std=0, eval_episodes=1, shaping=0, patience=1, spare=0)
+        at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, spare=0)
         for name in ("explore", "explore_solved"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)} leaves nothing to chance; it must be above 0")
@@ -174,13 +173,12 @@ class DataConfig(Settings):
     experts: str = "runs/experts"
     min_solve_rate: float = 0.85  # an expert below is left out
     noise_std: float = 0.1
-    start_std: float = 1e-4  # m and rad by which episodes' starts differ
     seed: int = 0
     batch: int = 512  # episodes at once
     out: str = "data"
 
     def __post_init__(self):
-        at_least(self, steps=1, batch=1, noise_std=0, start_std=0)
+        at_least(self, steps=1, batch=1, noise_std=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,10 +41,8 @@ class Recording(NamedTuple):
 class Recorder:
     """Jitted rollouts of a mixture of experts, one drawn for each episode; they act by their means."""
 
-    def __init__(
-        self, env: envs.env.TaskEnv, members: list[experts.Expert], config: configs.ExpertConfig, *, start_std: float
-    ):
-        self.env, self.config, self.start_std = env, config, start_std
+    def __init__(self, env: envs.env.TaskEnv, members: list[experts.Expert], config: configs.ExpertConfig):
+        self.env, self.config = env, config
         self.members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         self.network = experts.network_of(config, env)
         self.motors = experts.motors_of(env)
@@ -67,9 +65,7 @@ class Recorder:
         env, batch = self.env, keys.shape[0]
         count = members.obs_mean.shape[0]
         member = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, env.max_steps), (), 0, count))(keys)
-        _, state = env.reset(keys[0], batch)
-        state = env.nudged(jax.random.fold_in(keys[0], env.max_steps + 1), state, self.start_std)
-        obs = env.observe(state)
+        obs, state = env.reset(keys[0], batch)
         sizes = {"history": self.config.history, "action_size": env.action_size}
         memory = jax.vmap(lambda expert: experts.first_memory(obs, expert, **sizes))(members)
 
@@ -139,9 +135,7 @@ def generate(config: configs.DataConfig) -> pathlib.Path:
     if manifest.exists() and manifests.read(manifest, "made_by")["made_by"] == made_by:
         return manifest
     env = envs.make(task, noise_std=config.noise_std)
-    recorder = Recorder(
-        env, members, configs.ExpertConfig.from_mapping(headers[0]["config"]), start_std=config.start_std
-    )
+    recorder = Recorder(env, members, configs.ExpertConfig.from_mapping(headers[0]["config"]))
     manifest.unlink(missing_ok=True)
     parts: list[dict[str, Any]] = []
     steps = episodes = solved = 0

@@ -146,7 +146,7 @@ class Trainer:
     def _control_step(self, course: curriculum.Course, expert: experts.Expert, std: Array, worlds: Worlds, given):
         begin, key = given  # [B] where an episode that ends now is followed from
         state, memory, origin = worlds
-        sample_key, step_key, start_key = jax.random.split(key, 3)
+        sample_key, step_key = jax.random.split(key)
         seen = experts.features(memory)
         mean, value = self.network.apply(expert.params, seen)
         distribution = actor_critic.gaussian(mean, std)
@@ -164,7 +164,7 @@ class Trainer:
             lambda: jnp.zeros_like(reward),
         )
         done = terminated | truncated
-        fresh = self.env.nudged(start_key, self.env.take(course.states, begin), self.config.start_std)
+        fresh = self.env.take(course.states, begin)
         first = self._first_memory(self.env.observe(fresh), expert)
         memory = jax.tree.map(lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b), first, moved)
         step = ppo.Transition(seen, raw, distribution.log_prob(raw), value, reward, done)

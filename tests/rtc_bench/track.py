@@ -43,8 +43,5 @@ class Track:
     def take(self, state, indices):
         return jax.tree.map(lambda leaf: leaf[..., indices], state)
 
-    def nudged(self, key, state, std):
-        return state._replace(sim=state.sim + std * jax.random.normal(key, state.sim.shape))
-
     def where(self, mask, then, otherwise):
         return task_env.TaskEnv.where(self, mask, then, otherwise)
