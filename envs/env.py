@@ -31,7 +31,13 @@ class TaskEnv:
     """
 
     def __init__(
-        self, scene: scenes.Scene, *, interface: str = "compact", engine: str = "fast", noise_std: float = 0.1
+        self,
+        scene: scenes.Scene,
+        *,
+        interface: str = "compact",
+        engine: str = "fast",
+        noise_std: float = 0.1,
+        start_std: float = 0.0,
     ):
         if interface not in INTERFACES:
             raise ValueError(f"unknown interface {interface!r}; interfaces: {', '.join(INTERFACES)}")
@@ -39,8 +45,10 @@ class TaskEnv:
             raise ValueError(f"unknown engine {engine!r}; engines: {', '.join(ENGINES)}")
         if not noise_std >= 0:
             raise ValueError(f"noise_std is {noise_std}; it must be 0 or more")
+        if not start_std >= 0:
+            raise ValueError(f"start_std is {start_std}; it must be 0 or more")
         self.name, self.interface, self.engine_name, self.noise_std = scene.name, interface, engine, float(noise_std)
-        self.scene = scene
+        self.scene, self.start_std = scene, float(start_std)
         self.max_steps, self.control_dt = MAX_STEPS, CONTROL_DT
         self.engine = _engine(engine, self.scene)
         if interface == "compact":
@@ -63,9 +71,16 @@ class TaskEnv:
         return {"task": self.name, "interface": self.interface, **sizes}
 
     def reset(self, key: Array, batch: int) -> tuple[Array, State]:
-        """The start: observation [B, O] and state. Every episode of a task starts alike, so ``key`` is not used."""
-        del key
-        state = State(self.engine.initial(batch), jnp.zeros(batch, jnp.int32))
+        """The start: observation [B, O] and state. Every episode of a task starts alike.
+
+        Unless ``start_std`` is set: then the moving bodies' positions (m) and angles (rad) differ by so much Gaussian noise.
+        Where an episode hangs on the last digits of its start, rounding decides, alike in all episodes of one program and
+        otherwise in the next one; whoever compares programs then compares across many starts.
+        """
+        sim = self.engine.initial(batch)
+        if self.start_std:
+            sim = self.engine.moved(sim, self.start_std * jax.random.normal(key, (3, len(self.scene.moving), batch)))
+        state = State(sim, jnp.zeros(batch, jnp.int32))
         return self.observe(state), state
 
     def step(

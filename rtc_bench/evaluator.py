@@ -102,7 +102,7 @@ class Evaluator:
         block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
-        started = self._start(policy, key, cell, keys)
+        started = self._start(policy, cell, keys)
         started = started._replace(run=started.run._replace(over=jnp.arange(batch) >= count))  # padding is over
 
         def cycle(carry: tuple[Array, _Episodes]) -> tuple[Array, _Episodes]:
@@ -126,9 +126,9 @@ class Evaluator:
             run.solved, run.reward, run.length, run.change / steps, run.boundary / jnp.maximum(run.boundaries, 1)
         )
 
-    def _start(self, policy: flow.FlowPolicy, key: Array, cell: Cell, keys: Array) -> _Episodes:
+    def _start(self, policy: flow.FlowPolicy, cell: Cell, keys: Array) -> _Episodes:
         batch = keys.shape[0]
-        obs, state = self.env.reset(key, batch)
+        obs, state = self.env.reset(keys[0], batch)
         zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
         run = _Run(state, obs, jnp.zeros((batch, self.env.action_size)), no, no, zero, zero, zero, zero, zero)
         firsts = [functools.partial(strategy.first, policy) for strategy in self.strategies]
@@ -191,7 +191,7 @@ class Evaluator:
         keys = jax.random.fold_in(key, episode)[None]
         step, plan, choose = (self._jitted(name) for name in ("_step", "_plan", "_action"))
         place = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
-        episodes, frames = self._jitted("_start")(self.policy, key, cell, keys), []
+        episodes, frames = self._jitted("_start")(self.policy, cell, keys), []
         for time in range(self.env.max_steps):
             run, index = episodes.run, jnp.int32(time % horizon)
             frames.append(place(run.state))

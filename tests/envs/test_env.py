@@ -96,7 +96,9 @@ def test_take_and_where(unicycle):
     np.testing.assert_allclose(env.distance(start), env.distance(mixed)[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"interface": "pixels"}, {"engine": "box2d"}, {"noise_std": -1.0}])
+@pytest.mark.parametrize(
+    "options", [{"interface": "pixels"}, {"engine": "box2d"}, {"noise_std": -1.0}, {"start_std": -1.0}]
+)
 def test_wrong_options_are_named(options):
     (name, value), *_ = options.items()
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
@@ -142,3 +144,24 @@ def test_compact_observation_is_readable():
     obs, _ = env.reset(jax.random.key(0), 1)
     first = env.scene.moving[0]
     np.testing.assert_allclose(obs[0, :7], [*first.position, 0.0, 0.0, 0.0, 0.0, 1.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["fast", "kinetix"])
+def test_starts_differ_by_as_much_as_they_are_told_to(engine):
+    env = envs.make("catcher_v3", engine=engine, start_std=1e-3)  # quads and a ball
+    _, state = env.reset(jax.random.key(0), 256)
+    _, alike = envs.make("catcher_v3", engine=engine).reset(jax.random.key(0), 256)
+    for name, told, start in zip("xya", env.engine.bodies(state.sim), env.engine.bodies(alike.sim), strict=False):
+        assert np.ptp(start, axis=1).max() == 0, name
+        moves = np.asarray(told - start)
+        np.testing.assert_allclose(moves.std(1), 1e-3, rtol=0.2, err_msg=name)
+        np.testing.assert_allclose(moves.mean(1), 0.0, atol=4e-4, err_msg=name)
+
+
+def test_both_engines_start_where_they_are_told_to():
+    starts = []
+    for engine in ("fast", "kinetix"):
+        env = envs.make("catcher_v3", engine=engine, start_std=1e-3)
+        starts.append(env.engine.bodies(env.reset(jax.random.key(1), 8)[1].sim))
+    for fast, stock in zip(*starts, strict=True):
+        np.testing.assert_array_equal(fast, stock)
