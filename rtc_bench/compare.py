@@ -5,7 +5,7 @@ import hashlib
 import json
 import pathlib
 
-from rtc_bench import comparison, report, results, sweep, tables, tracking, verdicts
+from rtc_bench import assemble, comparison, report, results, sweep, tables, tracking, verdicts
 from rtc_bench import config as configs
 
 SWEEP = tuple(field.name for field in dataclasses.fields(configs.SweepConfig))
@@ -14,9 +14,10 @@ SWEEP = tuple(field.name for field in dataclasses.fields(configs.SweepConfig))
 def run(settings: configs.CompareConfig) -> list[pathlib.Path]:
     """Run folders of the new strategies. Raises what ``sweep.prepare`` does."""
     parts = {"baselines": settings.baselines, **{spec: (spec,) for spec in settings.strategies}}
-    plans = {
-        label: sweep.prepare(_part(settings, specs)) for label, specs in parts.items()
-    }  # typos before anything runs
+    everyone = (*settings.baselines, *settings.strategies)
+    assemble.built(_part(settings, everyone, settings.options))  # all typos are told before anything runs
+    own = {label: _part(settings, specs, _own(settings.options, specs)) for label, specs in parts.items()}
+    plans = {label: sweep.prepare(part) for label, part in own.items()}
     folders = {label: _folder(settings, plan) for label, plan in plans.items()}
     ran = {label: sweep.fill(plan, folders[label]) for label, plan in plans.items()}
     base, *new = plans
@@ -29,11 +30,13 @@ def run(settings: configs.CompareConfig) -> list[pathlib.Path]:
     return [folders[label] for label in new]
 
 
-def _part(settings: configs.CompareConfig, specs: tuple[str, ...]) -> configs.SweepConfig:
-    names = {spec.rpartition(":")[2] for spec in specs}
+def _part(settings: configs.CompareConfig, specs: tuple[str, ...], options: dict) -> configs.SweepConfig:
     told = {name: getattr(settings, name) for name in SWEEP}
-    options = {name: given for name, given in settings.options.items() if name in names}
     return configs.SweepConfig(**{**told, "strategy": specs, "options": options, "out": None})
+
+
+def _own(options: dict, specs: tuple[str, ...]) -> dict:
+    return {name: options[name] for name in (spec.rpartition(":")[2] for spec in specs) if name in options}
 
 
 def _folder(settings: configs.CompareConfig, plan: sweep.Plan) -> pathlib.Path:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from policies import checkpoint
 from rtc_bench import comparison, cost, figures, results, summary, verdicts
 
 STYLE = """
@@ -46,8 +47,6 @@ def write(
     film: Film | str,
 ) -> None:
     """The page. ``film``: or why there is none."""
-    from policies import checkpoint
-
     cells = comparison.Cells(loaded)
     curves, sweep = figures.delays(loaded.rows), figures.horizons(loaded.rows)
     single = [one for one in found if one.delay is not None]

@@ -70,6 +70,8 @@ def filmed(loaded: results.Loaded, *paths: pathlib.Path) -> tuple[page.Film, ass
     built: dict[str, Any] = {}
     for run in loaded.runs:
         built |= assemble.built(_settings(run))
+    if missing := [name for name in cells.strategies if name not in built]:
+        raise configs.ConfigError(f"no settings say what strategy {missing[0]!r} is")
     built = {name: built[name] for name in cells.strategies}
     task, delay, horizon, episode = comparison.telling(cells)
     entry, cell = _entry(loaded, task), {"delay": delay, "horizon": horizon, "episode": episode}

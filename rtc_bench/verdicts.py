@@ -77,8 +77,8 @@ def verdicts(found: Sequence[comparison.Comparison], each: Sequence[comparison.C
         lines.append([where, *rates, counts, needed(one)])
     heads = (
         "d",
-        "solve rate",
-        "baseline's",
+        found[0].strategy,
+        found[0].baseline,
         "difference [95 %]",
         "verdict",
         "tasks ahead / behind",

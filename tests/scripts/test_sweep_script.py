@@ -144,6 +144,7 @@ def test_the_readme_shows_the_example():
         (["strategy=rtc"], "'rtc' is both strategy= and baseline=; name it once"),
         (["strategy=rtc_hard", "baseline=niave"], "unknown strategy 'niave' (did you mean 'naive'?)"),
         (["strategy=gone.py:Mine"], "strategy 'gone.py:Mine' cannot be imported: no such file"),
+        (["strategy=bid", "options.bdi.samples=4"], "options.bdi is set, but strategy= does not list 'bdi'"),
     ],
 )
 def test_what_a_wrong_comparison_answers(folder, arguments, answer):
