@@ -60,9 +60,14 @@ def entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entry
     return Entry(policy, env, digest, f"{origin}/{path.stem}@{digest}")
 
 
+def name_of(spec: str) -> str:
+    """What a strategy is called in tables and options: a foreign one by its class."""
+    return spec.rpartition(":")[2]
+
+
 def built(settings: configs.SweepConfig) -> dict[str, Any]:
-    """Strategy name -> strategy. A foreign one is named by its class. Raises ConfigError."""
-    specs = {spec.rpartition(":")[2] if ":" in spec else spec: spec for spec in settings.strategies}
+    """Strategy name -> strategy. Raises ConfigError."""
+    specs = {name_of(spec): spec for spec in settings.strategies}
     for name in settings.options:
         if name not in specs:
             near = configs.nearest(name, specs)

@@ -1,8 +1,6 @@
 """A new strategy against baselines: run what is missing, and say where it wins."""
 
 import dataclasses
-import hashlib
-import json
 import pathlib
 
 from rtc_bench import assemble, comparison, report, results, sweep, tables, tracking, verdicts
@@ -36,13 +34,12 @@ def _part(settings: configs.CompareConfig, specs: tuple[str, ...], options: dict
 
 
 def _own(options: dict, specs: tuple[str, ...]) -> dict:
-    return {name: options[name] for name in (spec.rpartition(":")[2] for spec in specs) if name in options}
+    return {name: options[name] for name in map(assemble.name_of, specs) if name in options}
 
 
 def _folder(settings: configs.CompareConfig, plan: sweep.Plan) -> pathlib.Path:
     """Named by all that decides a number, so that a strategy whose file has changed is run again, and a baseline is not."""
-    told = {name: value for name, value in dataclasses.asdict(plan.settings).items() if name not in results.FREE}
-    digest = hashlib.sha256(json.dumps([told, plan.identity], sort_keys=True).encode()).hexdigest()[:8]
+    digest = sweep.digest([sweep.deciding(plan.settings), plan.identity])
     return pathlib.Path(settings.out) / f"{'-'.join(plan.built)}-{digest}"
 
 

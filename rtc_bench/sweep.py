@@ -16,10 +16,17 @@ def folder_of(settings: configs.SweepConfig) -> pathlib.Path:
     """The run folder: ``out``, or one named after the settings, so that the same command finds its run again."""
     if settings.out:
         return pathlib.Path(settings.out)
-    told = {name: value for name, value in dataclasses.asdict(settings).items() if name not in results.FREE}
-    return (
-        pathlib.Path("results") / f"sweep-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]}"
-    )
+    return pathlib.Path("results") / f"sweep-{digest(deciding(settings))}"
+
+
+def deciding(settings: configs.SweepConfig) -> dict[str, Any]:
+    """The settings that decide a number."""
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in results.FREE}
+
+
+def digest(told: Any) -> str:
+    """Eight hexadecimal digits, for a folder's name."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Plan(NamedTuple):
