@@ -65,7 +65,7 @@ def _changed(variant: Variant) -> contextlib.AbstractContextManager:
 def main() -> None:
     """Train, print and write."""
     parser = _bench.parser(__doc__, TASKS)
-    parser.add_argument("--steps", type=int, default=4_000_000, help="control steps a seed; default 4,000,000")
+    parser.add_argument("--steps", type=int, default=3_000_000, help="control steps a seed; default 3,000,000")
     given = _bench.parse(parser)
     parallel.setup()
     points: list[learning.Point] = []
