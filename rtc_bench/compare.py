@@ -47,7 +47,7 @@ def _tell(loaded: results.Loaded, baselines: list[str], strategy: str, folder: p
     cells, kept = comparison.Cells(loaded), []
     for baseline in baselines:
         found, each = comparison.table(cells, baseline, [strategy]), comparison.by_task(cells, strategy, baseline)
-        verdicts.show(f"{strategy} against {baseline}", verdicts.verdicts(found, each))
+        tables.show(f"{strategy} against {baseline}", verdicts.verdicts(found, each))
         print(comparison.sentence([one for one in found if one.delay is not None]) + "\n", flush=True)
         kept += [*found, *each]
     tables.write(comparison.rows(kept), folder / "comparisons.csv")

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import envs
 import envs.env
 import envs.render
-from policies import checkpoint, flow
+from policies import flow
+from rtc_bench import assemble, evaluator, parallel
 from rtc_bench import config as configs
-from rtc_bench import evaluator, parallel, strategies
 from rtc_bench.strategies import base
 
 Films = dict[str, list[envs.render.Frame]]  # title -> the moving bodies at every control step
@@ -65,14 +65,9 @@ def make(config: configs.RenderConfig) -> pathlib.Path:
         policy = flow.FlowPolicy({}, flow.FlowConfig(env.obs_size, env.action_size), zeros, zeros + 1)
         built, delay, horizon = {config.policy: _Unplanned(random=config.policy == "random")}, 0, configs.HORIZON
     else:
-        files = checkpoint.zoo()
-        if config.policy == "zoo" and env.name not in files:
-            raise configs.ConfigError(
-                f"the zoo has no policy for {env.name}; it has: {', '.join(files)}; give policy=<file>"
-            )
-        path = files[env.name] if config.policy == "zoo" else config.policy
-        policy, _ = checkpoint.load_flow(path, **env.signature)
-        built = {name: strategies.get(name) for name in config.strategies}
+        settings = configs.SweepConfig(task=config.task, policy=config.policy, strategy=config.strategies)
+        built, path = assemble.built(settings), assemble.checkpoints(settings)[config.task]
+        policy = assemble.entry(settings, config.task, path).policy
         for strategy in built.values():
             strategy.check(policy)
     films = beside(env, policy, built, seed=config.seed, episode=config.episode, delay=delay, horizon=horizon)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from policies import checkpoint
-from rtc_bench import comparison, cost, figures, results, summary, verdicts
+from rtc_bench import comparison, cost, figures, results, summary, tables, verdicts
 
 STYLE = """
 :root { color-scheme: light; }
@@ -54,7 +54,6 @@ def write(
         html.escape(comparison.sentence([one for one in single if one.strategy == name]))
         for name in dict.fromkeys(one.strategy for one in single)
     ]
-    header, body = summary.lines(loaded.rows)
     parts = [
         f"<p class=quiet>{_told(cells, loaded)}</p>",
         _list(words),
@@ -79,9 +78,7 @@ def write(
             "<p class=quiet>The strategy alone, without physics, on one device of the machine that made this page.</p>"
         )
     parts.append(f"<h2>One episode under each strategy</h2>{_film(film)}")
-    parts.append(
-        f"<h2>All rates</h2><details><summary>show</summary>{_table(verdicts.Table(header, body, 2))}</details>"
-    )
+    parts.append(f"<h2>All rates</h2><details><summary>show</summary>{_table(summary.table(loaded.rows))}</details>")
     parts.append(f"<h2>What made this</h2>{_list([_code(line) for line in loaded.origin])}")
     title = "Solve rate over inference delay"
     text = (
@@ -114,7 +111,7 @@ def _panels(figure: figures.Figure, panels: Sequence[figures.Panel]) -> str:
     return f"<div class=panels>{''.join(figures.svg(figure, panel, legend=False) for panel in panels)}</div>"
 
 
-def _table(table: verdicts.Table) -> str:
+def _table(table: tables.Table) -> str:
     def line(texts: Sequence[str], tag: str) -> str:
         kinds = [" class=text" if place < table.lead else "" for place in range(len(texts))]
         return (

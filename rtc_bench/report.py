@@ -34,7 +34,7 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
     page.write(folder / "index.html", loaded, found, baseline, spent, shown)
     checkpoint.write_whole(folder / "results.md", _appendix(loaded, cells, found, baseline, spent).encode())
     summary.show(loaded.rows)
-    print(f"index.html, results.md, comparisons.csv and figures are in {folder}")
+    print(f"index.html, results.md{', comparisons.csv' if found else ''} and figures are in {folder}")
     return folder
 
 
@@ -42,10 +42,10 @@ def _appendix(
     loaded: results.Loaded, cells: comparison.Cells, found: list, baseline: str, spent: list[cost.Cost]
 ) -> str:
     lines = [summary.markdown(loaded.rows, loaded.origin)]
-    lines += [f"## Against {baseline}", "", *verdicts.markdown(verdicts.ranking(found, cells, baseline)), ""]
-    lines += [*verdicts.markdown(verdicts.by_delay(found)), ""]
+    lines += [f"## Against {baseline}", "", *tables.markdown(verdicts.ranking(found, cells, baseline)), ""]
+    lines += [*tables.markdown(verdicts.by_delay(found)), ""]
     if spent:
-        lines += ["## Milliseconds a chunk", "", *verdicts.markdown(verdicts.costs(spent)), ""]
+        lines += ["## Milliseconds a chunk", "", *tables.markdown(verdicts.costs(spent)), ""]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from rtc_bench import config as configs
 from rtc_bench import manifests, statistics, versions
 
 FREE = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
+MANIFEST = "manifest.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +152,7 @@ def load(folders: Sequence[pathlib.Path | str]) -> Loaded:
             raise configs.ConfigError(
                 f"{folder}: no results.csv there; give the folder that a sweep printed at its end"
             )
-        run = {**manifests.read(folder / "manifest.json", "settings", "identity", "versions"), "folder": folder}
+        run = {**manifests.read(folder / MANIFEST, "settings", "identity", "versions"), "folder": folder}
         for other in runs:
             _check_goes_with(other, run)
         runs.append(run)
@@ -215,7 +216,7 @@ class Run:
     @property
     def manifest_file(self) -> pathlib.Path:
         """manifest.json: settings, digests, and the versions and device of each session that ran cells."""
-        return self.folder / "manifest.json"
+        return self.folder / MANIFEST
 
     def _compare(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):

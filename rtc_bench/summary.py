@@ -1,10 +1,11 @@
 """From rows to what is told of them: the curve over delay, the mean over tasks, and tables of both."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-from rtc_bench import results, statistics
+from rtc_bench import results, statistics, tables
 
 Curve = list[tuple[int, float, float, float]]  # (delay or horizon in control steps, rate, low, high)
 
@@ -29,14 +30,16 @@ def mean_curve(rows: Sequence[results.Row], strategy: str, over: str = "delay") 
     for place in sorted(unique(rows, over)):
         here = {row.task: row for row in rows if row.strategy == strategy and getattr(row, over) == place}
         if len(here) == len(tasks):
-            mean, low, high = statistics.mean_interval([_episodes(row) for row in here.values()])
-            points.append((place, mean, max(0.0, low), min(1.0, high)))
+            counts = tuple((round(row.solve_rate * row.episodes), row.episodes) for row in here.values())
+            points.append((place, *_mean(counts)))
     return points
 
 
-def _episodes(row: results.Row) -> np.ndarray:
-    """One for each episode that was solved, zero for each other [E]."""
-    return (np.arange(row.episodes) < round(row.solve_rate * row.episodes)).astype(np.float32)
+@functools.cache  # table, picture, page and wandb all show it
+def _mean(counts: tuple[tuple[int, int], ...]) -> tuple[float, float, float]:
+    """Mean rate with its interval from (solved, episodes) of each task."""
+    mean, low, high = statistics.mean_interval([np.arange(episodes) < solved for solved, episodes in counts])
+    return mean, max(0.0, low), min(1.0, high)
 
 
 def task_curve(rows: Sequence[results.Row], task: str, strategy: str, over: str = "delay") -> Curve:
@@ -49,8 +52,8 @@ def _cell(row: results.Row) -> str:
     return f"{row.solve_rate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
 
-def lines(rows: Sequence[results.Row]) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of the summary: one per task and strategy, one column per delay; then the means over tasks."""
+def table(rows: Sequence[results.Row]) -> tables.Table:
+    """One line per task and strategy, one column per delay; then the means over tasks."""
     rows = default_rows(rows)
     delays, tasks = sorted(unique(rows, "delay")), unique(rows, "task")
     found = {(row.task, row.strategy, row.delay): _cell(row) for row in rows}
@@ -63,50 +66,31 @@ def lines(rows: Sequence[results.Row]) -> tuple[list[str], list[list[str]]]:
         for name in unique(rows, "strategy"):
             means = {point[0]: f"{point[1]:.2f} [{point[2]:.2f}, {point[3]:.2f}]" for point in mean_curve(rows, name)}
             body.append(["mean", name, *(means.get(delay, "") for delay in delays)])
-    return ["task", "strategy", *(f"d={delay}" for delay in delays)], body
+    return tables.Table(["task", "strategy", *(f"d={delay}" for delay in delays)], body, lead=2)
 
 
 def markdown(rows: Sequence[results.Row], origin: Sequence[str] = ()) -> str:
     """The curves and the summary as a Markdown page; ``origin`` are lines on what made it."""
-    header, body = lines(rows)
     episodes, seeds = (", ".join(map(str, unique(rows, name))) for name in ("episodes", "seed"))
     told = (
         f"Solve rate with its 95 % interval, {episodes} episodes a cell, s = max(d, 1) where it was run, seed {seeds}."
     )
-    table = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *body)]
     made = ["Made by:", "", *(f"- {line}" for line in origin), ""] if origin else []
-    return "\n".join(
-        ["# Solve rate over inference delay", "", told, "", *made, "![curves](curves.png)", "", *table, ""]
-    )
+    head = ["# Solve rate over inference delay", "", told, "", *made, "![curves](curves.png)", ""]
+    return "\n".join([*head, *tables.markdown(table(rows)), ""])
 
 
 def show(rows: Sequence[results.Row]) -> None:
     """Print the summary as a table; the best rate of each task and delay is bold."""
-    import rich.box
-    import rich.console
-    import rich.table
-
-    header, body = lines(rows)
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="solve rate [95 % interval]", title_style="bold")
-    for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
+    found = table(rows)
     best: dict[tuple[str, int], str] = {}
-    for line in body:
-        for number, text in enumerate(line[2:]):
-            if text:
-                best[line[0], number] = max(best.get((line[0], number), ""), text.split()[0])
-    for number, line in enumerate(body):
-        shown = [
-            f"[bold]{text.replace('[', chr(92) + '[')}[/]"
-            if text and text.split()[0] == best[line[0], place]
-            else text.replace("[", r"\[")
-            for place, text in enumerate(line[2:])
-        ]
-        last = number + 1 == len(body) or body[number + 1][0] != line[0]
-        first = number == 0 or body[number - 1][0] != line[0]
-        table.add_row(line[0] if first else "", line[1], *shown, end_section=last)
-    console = rich.console.Console()
-    width = 24 + 26 + 20 * (len(header) - 2)
-    if console.width < width:
-        console = rich.console.Console(width=width)
-    console.print(table)
+    places = [(number, place) for number in range(len(found.lines)) for place in range(found.lead, len(found.header))]
+
+    def rate(number: int, place: int) -> str:
+        return found.lines[number][place].partition(" ")[0]
+
+    for number, place in places:
+        task = found.lines[number][0]
+        best[task, place] = max(best.get((task, place), ""), rate(number, place))
+    bold = {(number, place) for number, place in places if rate(number, place) == best[found.lines[number][0], place]}
+    tables.show("solve rate [95 % interval]", found, bold)

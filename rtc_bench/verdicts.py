@@ -1,17 +1,9 @@
 """Comparisons and costs as tables of text, for a page, an appendix and a terminal."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from rtc_bench import comparison, cost
-
-
-class Table(NamedTuple):
-    """Texts by line; ``lead`` columns on the left are words, the others numbers."""
-
-    header: Sequence[str]
-    lines: Sequence[Sequence[str]]
-    lead: int = 1
+from rtc_bench.tables import Table
 
 
 def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> Table:
@@ -85,25 +77,3 @@ def verdicts(found: Sequence[comparison.Comparison], each: Sequence[comparison.C
         "episodes to settle",
     )
     return Table(heads, lines)
-
-
-def markdown(table: Table) -> list[str]:
-    """The table as Markdown lines."""
-    rule = ["---"] * table.lead + ["---:"] * (len(table.header) - table.lead)
-    return ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.lines)]
-
-
-def show(title: str, table: Table) -> None:
-    """Print the table, whole however narrow the terminal is."""
-    import rich.box
-    import rich.console
-    import rich.table
-
-    shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
-    for place, name in enumerate(table.header):
-        shown.add_column(name, justify="left" if place < table.lead else "right", no_wrap=True)
-    for line in table.lines:
-        shown.add_row(*(text.replace("[", r"\[") for text in line))
-    console = rich.console.Console()
-    width = 2 + sum(3 + max(map(len, column)) for column in zip(table.header, *table.lines, strict=True))
-    (console if console.width >= width else rich.console.Console(width=width)).print(shown)

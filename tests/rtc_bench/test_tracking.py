@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import test_report
+import wandb
 from PIL import Image
 
 from rtc_bench import config as configs
@@ -24,6 +25,7 @@ def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypa
     pictures = (tmp_path / "film.gif", tmp_path / "gone.png")
     settings = configs.WandbConfig(group="night", tags=("laptop",))
     tracking.log(test_report.ROWS, folder, {"seed": 7}, settings, pictures)
+    wandb.teardown()  # its service may still be writing; a script's end waits for it
     (offline,) = (folder / "wandb").glob("offline-run-*")
     assert not (tmp_path / "wandb").exists()
     started, steps, config = recorded(next(offline.glob("*.wandb")))
