@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rtc_bench import pictures, results, summary
+from rtc_bench import comparison, pictures, results, summary
 
 MEAN = "mean over tasks"
 
@@ -39,7 +39,7 @@ def horizons(rows: Sequence[results.Row]) -> Figure | None:
     if len(tried[delay]) < 2:
         return None
     panels = _panels([row for row in rows if row.delay == delay], "horizon")
-    return Figure(panels, f"execution horizon s (control steps), d = {delay}", "solve rate", _note(rows))
+    return Figure(panels, f"execution horizon s (at d = {delay})", "solve rate", _note(rows))
 
 
 def jumps(rows: Sequence[results.Row]) -> Figure:
@@ -57,6 +57,20 @@ def jumps(rows: Sequence[results.Row]) -> Figure:
                 curves[name].append((delay, mean, mean, mean))
     panel = Panel("action change at chunk boundaries", curves)
     return Figure([panel], "inference delay d (control steps)", "mean |difference| of actions", "", percent=False)
+
+
+def differences(found: Sequence[comparison.Comparison], strategies: Sequence[str]) -> Figure | None:
+    """Mean differences to the baseline over delay, in the looks that ``strategies`` have elsewhere; None without any."""
+    single = [(one.delay, one) for one in found if one.delay is not None]
+    if not single:
+        return None
+    curves: dict[str, summary.Curve] = {name: [] for name in strategies}
+    for delay, one in single:
+        curves[one.strategy].append((delay, one.difference, one.low, one.high))
+    baseline = found[0].baseline
+    curves[baseline] = [(delay, 0.0, 0.0, 0.0) for delay in sorted({delay for delay, _ in single})]
+    panel = Panel(f"mean difference to {baseline}", curves)
+    return Figure([panel], "inference delay d (control steps)", "solve rate less the baseline's", "", percent=False)
 
 
 def _panels(rows: Sequence[results.Row], over: str) -> list[Panel]:
@@ -82,9 +96,9 @@ def save(figure: Figure, *paths: pathlib.Path) -> None:
     pictures.save(drawn, *paths)
 
 
-def svg(figure: Figure, panel: Panel, *, legend: bool) -> str:
+def svg(figure: Figure, panel: Panel, *, large: bool, legend: bool) -> str:
     """One panel as SVG, for a page that lays panels out by the width of the screen."""
-    drawn, (axis,) = _draw(figure._replace(panels=[panel]), width=4.4 if legend else 3.2, height=3.3 if legend else 2.5)
+    drawn, (axis,) = _draw(figure._replace(panels=[panel]), width=4.4 if large else 3.2, height=3.3 if large else 2.5)
     axis.set_xlabel(figure.below)
     if legend:
         axis.legend(frameon=False, fontsize=8)

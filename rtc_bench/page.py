@@ -17,11 +17,15 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .3rem; border-top: 1px solid #ddd; paddin
 p, li { max-width: 44rem; }
 svg, img { max-width: 100%; height: auto; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .5rem; }
+.panels svg { width: 100%; }
+.large.panels { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
 th:first-child, td:first-child, td.text { text-align: left; }
-th { border-bottom: 2px solid #999; }
+th, td:first-child { white-space: normal; }
+th { border-bottom: 2px solid #999; vertical-align: bottom; }
+@media (max-width: 40rem) { table { font-size: .78rem; } th, td { padding: .2rem .3rem; } ul { padding-left: 1.1rem; } }
 .quiet { color: #555; font-size: .9rem; }
 code { font-size: .85em; overflow-wrap: anywhere; }
 """
@@ -51,14 +55,16 @@ def write(
     curves, sweep = figures.delays(loaded.rows), figures.horizons(loaded.rows)
     single = [one for one in found if one.delay is not None]
     words = [
-        html.escape(comparison.sentence([one for one in single if one.strategy == name]))
+        html.escape(comparison.sentence([one for one in single if one.strategy == name])).replace(
+            " = ", "&nbsp;=&nbsp;"
+        )
         for name in dict.fromkeys(one.strategy for one in single)
     ]
     parts = [
         f"<p class=quiet>{_told(cells, loaded)}</p>",
         _list(words),
-        figures.svg(curves, curves.panels[0], legend=True),
-        f"<p class=quiet>{curves.note}.</p>",
+        _panels([curves._replace(panels=curves.panels[:1]), figures.differences(found, cells.strategies)], large=True),
+        f"<p class=quiet>{curves.note}. The looks of the lines are the same in all pictures.</p>",
         f"<h2>Ranking</h2>{_table(verdicts.ranking(found, cells, baseline))}",
         "<p class=quiet>Mean over tasks and delays. Differences are paired, with task-stratified bootstrap intervals. "
         "P(improvement): probability that an episode ends better (solved, neither, failed) than one of the baseline.</p>",
@@ -67,11 +73,10 @@ def write(
         "the truth.</p>",
     ]
     if len(curves.panels) > 1:
-        parts.append(f"<h2>Task by task</h2>{_panels(curves, curves.panels[1:])}")
+        parts.append(f"<h2>Task by task</h2>{_panels([curves._replace(panels=curves.panels[1:])])}")
     if sweep:
-        parts.append(f"<h2>Execution horizon</h2>{_panels(sweep, sweep.panels)}")
-    smooth = figures.jumps(loaded.rows)
-    parts.append(f"<h2>Smoothness</h2>{figures.svg(smooth, smooth.panels[0], legend=True)}")
+        parts.append(f"<h2>Execution horizon</h2>{_panels([sweep])}")
+    parts.append(f"<h2>Smoothness</h2>{_panels([figures.jumps(loaded.rows)], large=True)}")
     if spent:
         parts.append(f"<h2>What a chunk costs</h2>{_table(verdicts.costs(spent))}")
         parts.append(
@@ -107,16 +112,18 @@ def _code(line: str) -> str:
     return "".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces))
 
 
-def _panels(figure: figures.Figure, panels: Sequence[figures.Panel]) -> str:
-    return f"<div class=panels>{''.join(figures.svg(figure, panel, legend=False) for panel in panels)}</div>"
+def _panels(shown: Sequence[figures.Figure | None], *, large: bool = False) -> str:
+    """All panels beside each other as far as the screen allows; the first of large ones has a legend."""
+    panels = [(figure, panel) for figure in shown if figure for panel in figure.panels]
+    drawn = [figures.svg(*each, large=large, legend=large and place == 0) for place, each in enumerate(panels)]
+    return f'<div class="{"large " if large else ""}panels">{"".join(drawn)}</div>'
 
 
 def _table(table: tables.Table) -> str:
     def line(texts: Sequence[str], tag: str) -> str:
         kinds = [" class=text" if place < table.lead else "" for place in range(len(texts))]
-        return (
-            "<tr>" + "".join(f"<{tag}{k}>{html.escape(t)}</{tag}>" for k, t in zip(kinds, texts, strict=True)) + "</tr>"
-        )
+        shown = [html.escape(text).replace("_", "_<wbr>") for text in texts]  # names may break on a phone
+        return "<tr>" + "".join(f"<{tag}{k}>{t}</{tag}>" for k, t in zip(kinds, shown, strict=True)) + "</tr>"
 
     rows = "".join(line(texts, "td") for texts in table.lines)
     return f"<div class=table><table><thead>{line(table.header, 'th')}</thead><tbody>{rows}</tbody></table></div>"

@@ -25,7 +25,8 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
     found = comparison.table(cells, baseline)
     folder = pathlib.Path(config.out or pathlib.Path(config.runs[0]) / "report")
     wanted = {"curves": figures.delays(loaded.rows), "horizons": figures.horizons(loaded.rows)}
-    for name, figure in {**wanted, "smoothness": figures.jumps(loaded.rows)}.items():
+    wanted |= {"differences": figures.differences(found, cells.strategies), "smoothness": figures.jumps(loaded.rows)}
+    for name, figure in wanted.items():
         if figure:
             figures.save(figure, folder / f"{name}.png", folder / f"{name}.pdf")
     if found:

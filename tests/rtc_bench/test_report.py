@@ -94,7 +94,7 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
         self.fetched += [found[name] for name in ("src", "href", "xlink:href") if name in found]
-        if tag not in ("meta", "img", "br", "use", "path"):
+        if tag not in ("meta", "img", "br", "wbr", "use", "path"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -109,7 +109,7 @@ def test_the_report_of_a_run_is_a_page_that_needs_nothing_else(tmp_path, capsys)
     folder = report.run(configs.ReportConfig(run=str(made(tmp_path / "run"))))
     assert folder == tmp_path / "run" / "report"
     names = {path.name for path in folder.iterdir()}
-    pictures_ = {f"{name}.{kind}" for name in ("curves", "smoothness") for kind in ("png", "pdf")}
+    pictures_ = {f"{name}.{kind}" for name in ("curves", "differences", "smoothness") for kind in ("png", "pdf")}
     assert names == {"index.html", "results.md", "comparisons.csv", *pictures_}
     page = Page((folder / "index.html").read_text())
     assert not page.open
