@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
+from rtc_bench import comparison, figures, pictures, report, results, statistics, summary
 from rtc_bench import config as configs
-from rtc_bench import figures, pictures, report, results, statistics, summary
 
 
 def row(task, strategy, delay, horizon=None, rate=0.5, episodes=100):
@@ -114,7 +114,7 @@ def test_the_report_of_a_run_is_a_page_that_needs_nothing_else(tmp_path, capsys)
     page = Page((folder / "index.html").read_text())
     assert not page.open
     assert all(place.startswith(("data:", "#")) for place in page.fetched)
-    text = " ".join(page.text)
+    text = " ".join(page.text).replace("\N{NO-BREAK SPACE}", " ")
     assert "rtc is ahead of naive at d = 0 (+0.200), d = 2 (+0.200), d = 4 (+0.200)." in text
     assert "there is no film: " in text  # the policies of this run never existed, and the page says so
     assert all(task in text for task in ("mean over tasks", "a", "b"))
@@ -164,9 +164,9 @@ def test_the_horizon_is_drawn_where_several_were_run():
     assert figures.horizons(ROWS) is None
     rows = [row("a", "rtc", d, s, rate=s / 10) for d in range(3) for s in range(max(d, 1), 9 - d)]
     figure = figures.horizons(rows)
-    assert figure.below.endswith("d = 1")
+    assert figure.below.endswith("(at d = 1)")
     assert [point[0] for point in figure.panels[0].curves["rtc"]] == [1, 2, 3, 4, 5, 6, 7]
-    assert figures.svg(figure, figure.panels[0], legend=True).startswith("<svg ")
+    assert figures.svg(figure, figure.panels[0], large=False, legend=True).startswith("<svg ")
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,14 @@ def test_a_cell_without_episodes_is_refused(tmp_path):
     (tmp_path / "episodes" / "b.parquet").unlink()
     with pytest.raises(configs.ConfigError, match=r"'b', 'naive', 0, 1\) lacks its episodes; run the same sweep again"):
         report.run(configs.ReportConfig(run=str(tmp_path)))
+
+
+def test_differences_look_as_their_strategies_do(tmp_path):
+    cells = comparison.Cells(results.load([made(tmp_path)]))
+    found = comparison.table(cells, "rtc")
+    (panel,) = figures.differences(found, cells.strategies).panels
+    assert list(panel.curves) == ["naive", "rtc"]  # a line's looks come from its place
+    assert [point[:2] for point in panel.curves["rtc"]] == [(0, 0.0), (2, 0.0), (4, 0.0)]
+    assert [point[0] for point in panel.curves["naive"]] == [0, 2, 4]
+    assert all(point[1] == pytest.approx(-0.2) for point in panel.curves["naive"])
+    assert figures.differences([], cells.strategies) is None
