@@ -46,7 +46,7 @@ class Recorder:
         self.members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         self.network = experts.network_of(config, env)
         self.motors = experts.motors_of(env)
-        self._run = parallel.spread(self._episodes, shared=1)
+        self._run = parallel.Spread(self._episodes, shared=1)
 
     def __call__(self, *, seed: int, part: int, episodes: int) -> Recording:
         """One batch of episodes."""

@@ -78,24 +78,33 @@ class Evaluator:
         self.env, self.policy, self.strategies = env, policy, strategies
         self.devices = jax.device_count()
         self.local = max(1, batch // self.devices)
-        self._spread = parallel.spread(self._episodes, shared=3)
+        self._spread = parallel.Spread(self._episodes, shared=3)
 
     def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int, which: int = 0) -> Outcomes:
         """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E].
 
         ``which``: the strategy's place among those given.
         """
-        local = min(self.local, -(-episodes // self.devices))
-        many = local * self.devices
-        parts = []
-        for first in range(0, episodes, many):
-            numbers = jnp.arange(first, first + many, dtype=jnp.uint32).reshape(self.devices, local)
-            key, cell = jax.random.key(seed), Cell(*map(jnp.int32, (which, delay, horizon)))
-            parts.append(self._spread(self.policy, key, cell, numbers))
+        many = self._together(episodes)
+        asked = {"seed": seed, "delay": delay, "horizon": horizon, "which": which}
+        parts = [self._spread(*self._arguments(first, many, **asked)) for first in range(0, episodes, many)]
         joined = [
             np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves]) for leaves in zip(*parts, strict=True)
         ]
         return Outcomes(*(leaf[:episodes] for leaf in joined))
+
+    def compile(self, episodes: int) -> None:
+        """Compile the program that plays so many episodes, so that a call need not; for instance in another thread."""
+        self._spread.compile(*self._arguments(0, self._together(episodes), seed=0, delay=0, horizon=1, which=0))
+
+    def _together(self, episodes: int) -> int:
+        """How many a run of the program plays."""
+        return min(self.local, -(-episodes // self.devices)) * self.devices
+
+    def _arguments(self, first: int, count: int, *, seed: int, delay: int, horizon: int, which: int) -> tuple:
+        numbers = jnp.arange(first, first + count, dtype=jnp.uint32).reshape(self.devices, -1)
+        cell = Cell(*map(jnp.int32, (which, delay, horizon)))
+        return self.policy, jax.random.key(seed), cell, numbers
 
     def _episodes(self, policy: flow.FlowPolicy, key: Array, cell: Cell, numbers: Array) -> Outcomes:
         count = numbers.shape[0]

@@ -72,7 +72,7 @@ class Evaluation:
 
     def __init__(self, env: envs.env.TaskEnv, network: actor_critic.ActorCritic, *, history: int):
         self.env, self.network, self.history = env, network, history
-        self._run = parallel.spread(self._episodes, shared=1)
+        self._run = parallel.Spread(self._episodes, shared=1)
 
     def __call__(self, expert: Expert, *, seed: int, episodes: int) -> np.ndarray:
         """Whether each episode was solved, [episodes] bool."""

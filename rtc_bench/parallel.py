@@ -33,35 +33,52 @@ def setup() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
-def spread(function: Callable, *, shared: int = 0, devices: int | None = None) -> Callable:
-    """Run ``function`` on every device at once (or on the first ``devices`` of them), jitted.
+class Spread:
+    """A function that runs on every device at once, jitted.
 
-    The first ``shared`` arguments go to every device as they are; every leaf of the others, and of the result, has a
-    leading axis with one entry per device, which ``function`` does not see. The devices do not talk to each other: on a
-    CPU, XLA's collectives wait in the threads that the waited-for device needs, and can stall for ever.
+    The devices do not talk to each other: on a CPU, XLA's collectives wait in the threads that the waited-for device needs,
+    and can stall for ever.
     """
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("device",))
-    split, whole = jax.sharding.PartitionSpec("device"), jax.sharding.PartitionSpec()
 
-    def on_device(*arguments):
-        own = jax.tree.map(lambda leaf: leaf[0], arguments[shared:])
-        return jax.tree.map(lambda leaf: leaf[None], function(*arguments[:shared], *own))
+    def __init__(self, function: Callable, *, shared: int = 0, devices: int | None = None):
+        """``devices``: only the first so many.
 
-    @jax.jit
-    def everywhere(*arguments):
-        specs = (whole,) * shared + (split,) * (len(arguments) - shared)
-        return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(*arguments)
+        The first ``shared`` arguments go to every device as they are; every leaf of the others, and of the result, has a
+        leading axis with one entry per device, which ``function`` does not see.
+        """
+        self.shared = shared
+        self.mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("device",))
+        self.split, self.whole = jax.sharding.PartitionSpec("device"), jax.sharding.PartitionSpec()
 
-    def call(*arguments):
-        places = [whole] * shared + [split] * (len(arguments) - shared)
-        shardings = [jax.sharding.NamedSharding(mesh, place) for place in places]
-        return everywhere(*(jax.device_put(a, where) for a, where in zip(arguments, shardings, strict=True)))
+        def on_device(*arguments):
+            own = jax.tree.map(lambda leaf: leaf[0], arguments[shared:])
+            return jax.tree.map(lambda leaf: leaf[None], function(*arguments[:shared], *own))
 
-    return call
+        @jax.jit
+        def everywhere(*arguments):
+            specs = {"in_specs": self._specs(arguments), "out_specs": self.split}
+            return jax.shard_map(on_device, mesh=self.mesh, **specs, check_vma=False)(*arguments)
+
+        self._everywhere = everywhere
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's result."""
+        return self._everywhere(*self._placed(arguments))
+
+    def compile(self, *arguments: Any) -> None:
+        """Compile for arguments like these, so that a call need not; for instance in another thread."""
+        self._everywhere.lower(*self._placed(arguments)).compile()
+
+    def _specs(self, arguments: tuple) -> tuple:
+        return (self.whole,) * self.shared + (self.split,) * (len(arguments) - self.shared)
+
+    def _placed(self, arguments: tuple) -> list:
+        shardings = [jax.sharding.NamedSharding(self.mesh, spec) for spec in self._specs(arguments)]
+        return [jax.device_put(a, where) for a, where in zip(arguments, shardings, strict=True)]
 
 
 def apart(tree: Any) -> list[Any]:
-    """What ``spread`` returned as one pytree per device, without their leading axis, all on the first device.
+    """What a ``Spread`` returned as one pytree per device, without their leading axis, all on the first device.
 
     Indexing the arrays instead would make the devices talk to each other.
     """

@@ -1,10 +1,13 @@
 """Sweep delay and execution horizon over tasks and strategies; the product's main entry."""
 
+import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from policies import checkpoint
@@ -89,20 +92,39 @@ def log(settings: configs.SweepConfig, loaded: results.Loaded, folder: pathlib.P
 
 
 def _fill(plan: Plan, record: results.Run, todo: list) -> None:
-    settings, names, running = plan.settings, list(plan.built), ("", None)
+    settings, names, coming = (
+        plan.settings,
+        list(plan.built),
+        _players(plan, list(dict.fromkeys(cell[0] for cell in todo))),
+    )
+    current, player = "", None
     with progress.bar("sweep", len(todo)) as advance:
         for done, (task, name, delay, horizon) in enumerate(todo):
             advance(done, len(todo), f"{task} {name} d={delay} s={horizon}")
-            if running[0] != task:
-                entry = plan.entries[task]
-                running = (
-                    task,
-                    evaluator.Evaluator(entry.env, entry.policy, *plan.built.values(), batch=settings.batch),
-                )
             began, place = time.perf_counter(), {"delay": delay, "horizon": horizon, "which": names.index(name)}
-            outcomes = running[1](seed=settings.seed, episodes=settings.episodes, **place)
+            if current != task:
+                current, player = next(coming)
+            outcomes = player(seed=settings.seed, episodes=settings.episodes, **place)
             seconds = time.perf_counter() - began
             cell = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
             told = {"seed": settings.seed, "policy": plan.entries[task].label, "seconds": seconds}
             record.add(results.summarise(outcomes, **cell, **told), outcomes)
         advance(len(todo), len(todo))
+
+
+def _players(plan: Plan, tasks: list[str]) -> Iterator[tuple[str, evaluator.Evaluator]]:
+    """Each task's evaluator; the next one compiles while one is used, because compiling leaves a core idle."""
+
+    def ready(task: str) -> evaluator.Evaluator:
+        entry = plan.entries[task]
+        player = evaluator.Evaluator(entry.env, entry.policy, *plan.built.values(), batch=plan.settings.batch)
+        player.compile(plan.settings.episodes)
+        return player
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        following = pool.submit(ready, tasks[0])
+        for task, after in itertools.zip_longest(tasks, tasks[1:]):
+            player = following.result()
+            if after:
+                following = pool.submit(ready, after)
+            yield task, player

@@ -58,7 +58,7 @@ class Trainer:
         schedule = optax.linear_schedule(config.learning_rate, config.learning_rate * 0.1, self._updates(config.steps))
         adam = optax.adam(schedule, eps=1e-5)
         self.optimiser = optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
-        self._spread = parallel.spread(self._iterate, devices=self.together)
+        self._spread = parallel.Spread(self._iterate, devices=self.together)
 
     def _updates(self, steps: int) -> int:
         return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches

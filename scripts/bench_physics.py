@@ -43,9 +43,9 @@ class Run:
             began = time.perf_counter()
             step = jax.jit(engine.step).lower(start, *alone).compile()
             self.compile_s, self.peak_mb = time.perf_counter() - began, _peak(step) * devices / 2**20
-            self.run = parallel.spread(roll)
+            self.run = parallel.Spread(roll)
         else:  # to the stock engine a scene is data: all tasks share one compilation
-            self.run = compiled.setdefault(batch, parallel.spread(roll))
+            self.run = compiled.setdefault(batch, parallel.Spread(roll))
         for _ in range(3 if name == "specialised" else 1):
             self()  # compiles, and takes the specialised engine away from the start, where nothing touches yet
 

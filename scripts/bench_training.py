@@ -55,7 +55,7 @@ def measure(task: str, repeats: int) -> _bench.Row:
         return jax.lax.scan(step, runner.worlds.state, jax.random.split(runner.key, config.rollout))[0]
 
     training, compile_s = rate(lambda: [runner for runner, _ in trainer.advance(runners, 1)], steps, repeats)
-    parts = [functools.partial(parallel.spread(part), stacked) for part in (roll, simulate)]
+    parts = [functools.partial(parallel.Spread(part), stacked) for part in (roll, simulate)]
     rollouts, physics = (round(rate(part, steps, repeats)[0]) for part in parts)
     return {
         "task": task,

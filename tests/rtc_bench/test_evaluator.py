@@ -1,6 +1,7 @@
 """Episodes: what is counted, when it stops, and that nothing but (seed, episode, step) decides the random numbers."""
 
 import collections
+import concurrent.futures
 import dataclasses
 import types
 
@@ -177,15 +178,16 @@ def test_every_strategy_meets_the_same_flow_noise():
     assert len({noise for _, noise in told}) == len(told)  # never the same noise twice
 
 
-def test_one_compilation_serves_every_cell():
+def test_one_compilation_ahead_in_another_thread_serves_every_cell():
     run = evaluator.Evaluator(toy.Line(max_steps=8), toy.policy(), strategies.get("rtc"), batch=4)
-    run(seed=0, episodes=4, delay=0, horizon=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(run.compile, 4).result()
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
     )
     try:
-        for delay, horizon in ((1, 1), (2, 5), (4, 4)):
+        for delay, horizon in ((0, 1), (1, 1), (2, 5), (4, 4)):
             run(seed=1, episodes=4, delay=delay, horizon=horizon)
     finally:
         jax.monitoring.clear_event_listeners()
