@@ -19,7 +19,7 @@ class Comparison:
     strategy: str
     baseline: str
     task: str  # MEAN: the mean over ``tasks``
-    delay: int | None  # control steps; None: the mean over all delays
+    delay: int | None  # control steps; None: the mean over all places
     tasks: int
     episodes: int  # pairs a task
     rate: float  # the strategy's
@@ -35,39 +35,47 @@ class Comparison:
         return "ahead" if self.low > 0 else "behind" if self.high < 0 else "undecided"
 
 
-class Cells:
-    """Per-episode outcomes by strategy and delay, at s = max(d, 1) where it was run, else at the smallest horizon."""
+Place = tuple[int, int]  # (delay, execution horizon)
 
-    def __init__(self, loaded: results.Loaded):
-        self.rows = summary.default_rows(loaded.rows)
+
+class Cells:
+    """Per-episode outcomes by strategy and place: at s = max(d, 1) where it was run, else at the smallest horizon."""
+
+    def __init__(self, loaded: results.Loaded, *, every: bool = False):
+        """``every``: at all places."""
+        self.rows = loaded.rows if every else summary.default_rows(loaded.rows)
         self.tasks, self.strategies = (summary.unique(self.rows, name) for name in ("task", "strategy"))
         self.delays = sorted(summary.unique(self.rows, "delay"))
-        self._found = {(r.task, r.strategy, r.delay): (r.horizon, loaded.episodes[r.cell]) for r in self.rows}
+        self.places = sorted({(row.delay, row.horizon) for row in self.rows})
+        self._found = {(r.task, r.strategy, (r.delay, r.horizon)): loaded.episodes[r.cell] for r in self.rows}
 
-    def of(self, strategy: str, delay: int) -> dict[str, tuple[int, results.Episodes]]:
-        """Task -> execution horizon and episodes."""
+    def of(self, strategy: str, place: Place) -> dict[str, results.Episodes]:
+        """Task -> episodes."""
         return {
-            task: self._found[task, strategy, delay] for task in self.tasks if (task, strategy, delay) in self._found
+            task: self._found[task, strategy, place] for task in self.tasks if (task, strategy, place) in self._found
         }
 
+    def at(self, delay: int) -> list[Place]:
+        """The places with this delay."""
+        return [place for place in self.places if place[0] == delay]
 
-def compare(cells: Cells, strategy: str, baseline: str, delays: Sequence[int], task: str = MEAN) -> Comparison | None:
-    """The mean over ``delays``, in a task or over the tasks, where both ran at all of them with the same horizon, if any."""
-    sides = [[cells.of(name, delay) for delay in delays] for name in (strategy, baseline)]
+
+def compare(cells: Cells, strategy: str, baseline: str, places: Sequence[Place], task: str = MEAN) -> Comparison | None:
+    """The mean over those of ``places`` where both ran, some at each delay; in a task, or over the tasks where they did."""
+    delays = {delay for delay, _ in places}
+    places = [place for place in places if cells.of(strategy, place) and cells.of(baseline, place)]
+    sides = [[cells.of(name, place) for place in places] for name in (strategy, baseline)]
     tasks = [
         task
         for task in (cells.tasks if task == MEAN else [task])
-        if all(
-            task in ours and task in theirs and ours[task][0] == theirs[task][0]
-            for ours, theirs in zip(*sides, strict=True)
-        )
+        if all(task in cell for side in sides for cell in side)
     ]
-    if not tasks:
+    if not tasks or {delay for delay, _ in places} < delays:
         return None
-    pairs = min(len(cell[task][1]["solved"]) for side in sides for cell in side for task in tasks)
+    pairs = min(len(cell[task]["solved"]) for side in sides for cell in side for task in tasks)
 
-    def samples(side: list, name: str) -> list[np.ndarray]:  # [pairs] a task, each the mean over delays
-        return [np.mean([cell[task][1][name][:pairs] for cell in side], axis=0) for task in tasks]
+    def samples(side: list, name: str) -> list[np.ndarray]:  # [pairs] a task, each the mean over places
+        return [np.mean([cell[task][name][:pairs] for cell in side], axis=0) for task in tasks]
 
     ours, theirs = (samples(side, "solved") for side in sides)
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
@@ -76,7 +84,7 @@ def compare(cells: Cells, strategy: str, baseline: str, delays: Sequence[int], t
         strategy,
         baseline,
         task,
-        delays[0] if len(delays) == 1 else None,
+        delays.pop() if len(delays) == 1 else None,
         len(tasks),
         pairs,
         float(np.mean([sample.mean() for sample in ours])),
@@ -91,18 +99,17 @@ def compare(cells: Cells, strategy: str, baseline: str, delays: Sequence[int], t
 def telling(cells: Cells) -> tuple[str, int, int, int]:
     """(task, delay, horizon, episode) where strategies differ most: solved by the best one, and not by the worst."""
     best: tuple[float, tuple[str, int, int, int]] | None = None
-    for delay in cells.delays:
-        found = [cells.of(name, delay) for name in cells.strategies]
+    for place in cells.places:
+        found = [cells.of(name, place) for name in cells.strategies]
         for task in cells.tasks:
-            here = [cell[task] for cell in found if task in cell]
+            here = [cell[task]["solved"] for cell in found if task in cell]
             if not here:
                 continue
-            ends = sorted((episodes["solved"] for _, episodes in here), key=lambda solved: solved.mean())
+            ends = sorted(here, key=lambda solved: solved.mean())
             pairs = min(len(ends[0]), len(ends[-1]))
-            apart = ends[-1][:pairs] & ~ends[0][:pairs]
             gap = float(ends[-1].mean() - ends[0].mean())
             if best is None or gap > best[0]:
-                best = gap, (task, delay, here[0][0], int(apart.argmax()))
+                best = gap, (task, *place, int((ends[-1][:pairs] & ~ends[0][:pairs]).argmax()))
     assert best is not None, "a run has a cell"
     return best[1]
 
@@ -116,14 +123,16 @@ def table(cells: Cells, baseline: str, strategies: Sequence[str] | None = None) 
         near = configs.nearest(baseline, cells.strategies)
         raise configs.ConfigError(f"baseline={baseline!r} was not run{near}; these were: {', '.join(cells.strategies)}")
     others = [name for name in strategies or cells.strategies if name != baseline]
-    spans = [[delay] for delay in cells.delays] + ([cells.delays] if len(cells.delays) > 1 else [])
+    spans = [cells.at(delay) for delay in cells.delays] + ([cells.places] if len(cells.delays) > 1 else [])
     found = [compare(cells, name, baseline, span) for name in others for span in spans]
     return [one for one in found if one is not None]
 
 
 def by_task(cells: Cells, strategy: str, baseline: str) -> list[Comparison]:
     """The same in each task by itself, at each delay."""
-    found = [compare(cells, strategy, baseline, [delay], task) for task in cells.tasks for delay in cells.delays]
+    found = [
+        compare(cells, strategy, baseline, cells.at(delay), task) for task in cells.tasks for delay in cells.delays
+    ]
     return [one for one in found if one is not None]
 
 

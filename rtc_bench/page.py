@@ -42,16 +42,21 @@ class Film(NamedTuple):
     caption: str
 
 
-def write(
-    path: pathlib.Path,
-    loaded: results.Loaded,
-    found: Sequence[comparison.Comparison],
-    baseline: str,
-    spent: Sequence[cost.Cost],
-    film: Film | str,
-) -> None:
-    """The page. ``film``: or why there is none."""
-    cells = comparison.Cells(loaded)
+class Report(NamedTuple):
+    """What is told of a run."""
+
+    loaded: results.Loaded
+    cells: comparison.Cells
+    baseline: str
+    found: Sequence[comparison.Comparison]
+    every: tables.Table | None  # the ranking over all (d, s) pairs, where more were run than one a delay
+    spent: Sequence[cost.Cost]
+    film: Film | str  # or why there is none
+
+
+def write(path: pathlib.Path, report: Report) -> None:
+    """The page."""
+    loaded, cells, baseline, found, every, spent, film = report
     curves, sweep = figures.delays(loaded.rows), figures.horizons(loaded.rows)
     single = [one for one in found if one.delay is not None]
     words = [
@@ -76,6 +81,8 @@ def write(
         parts.append(f"<h2>Task by task</h2>{_panels([curves._replace(panels=curves.panels[1:])])}")
     if sweep:
         parts.append(f"<h2>Execution horizon</h2>{_panels([sweep])}")
+    if every:
+        parts.append(f"<h2>Over all (d, s) pairs that were run</h2>{_table(every)}")
     parts.append(f"<h2>Smoothness</h2>{_panels([figures.jumps(loaded.rows)], large=True)}")
     if spent:
         parts.append(f"<h2>What a chunk costs</h2>{_table(verdicts.costs(spent))}")

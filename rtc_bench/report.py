@@ -31,22 +31,31 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
             figures.save(figure, folder / f"{name}.png", folder / f"{name}.pdf")
     if found:
         tables.write(comparison.rows(found), folder / "comparisons.csv")
-    spent, shown = _replayed(loaded, cells, folder)
-    page.write(folder / "index.html", loaded, found, baseline, spent, shown)
-    checkpoint.write_whole(folder / "results.md", _appendix(loaded, cells, found, baseline, spent).encode())
+    told = page.Report(loaded, cells, baseline, found, _every(loaded, baseline), *_replayed(loaded, cells, folder))
+    page.write(folder / "index.html", told)
+    checkpoint.write_whole(folder / "results.md", _appendix(told).encode())
     summary.show(loaded.rows)
     print(f"index.html, results.md{', comparisons.csv' if found else ''} and figures are in {folder}")
     return folder
 
 
-def _appendix(
-    loaded: results.Loaded, cells: comparison.Cells, found: list, baseline: str, spent: list[cost.Cost]
-) -> str:
-    lines = [summary.markdown(loaded.rows, loaded.origin)]
-    lines += [f"## Against {baseline}", "", *tables.markdown(verdicts.ranking(found, cells, baseline)), ""]
-    lines += [*tables.markdown(verdicts.by_delay(found)), ""]
-    if spent:
-        lines += ["## Milliseconds a chunk", "", *tables.markdown(verdicts.costs(spent)), ""]
+def _every(loaded: results.Loaded, baseline: str) -> tables.Table | None:
+    cells = comparison.Cells(loaded, every=True)
+    if len(cells.places) == len(cells.delays):
+        return None
+    return verdicts.ranking(comparison.table(cells, baseline), cells, baseline)
+
+
+def _appendix(told: page.Report) -> str:
+    lines = [summary.markdown(told.loaded.rows, told.loaded.origin)]
+    parts = {f"Against {told.baseline}": verdicts.ranking(told.found, told.cells, told.baseline)}
+    parts["Delay by delay"] = verdicts.by_delay(told.found)
+    if told.every:
+        parts["Over all (d, s) pairs that were run"] = told.every
+    if told.spent:
+        parts["Milliseconds a chunk"] = verdicts.costs(told.spent)
+    for title, table in parts.items():
+        lines += [f"## {title}", "", *tables.markdown(table), ""]
     return "\n".join(lines)
 
 

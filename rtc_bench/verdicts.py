@@ -7,7 +7,7 @@ from rtc_bench.tables import Table
 
 
 def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> Table:
-    """Strategies by their mean solve rate over tasks and delays, each against the baseline."""
+    """Strategies by their mean solve rate over tasks and places, each against the baseline."""
     overall = [one for one in found if one.delay is None or len(cells.delays) == 1]
     against = {one.strategy: one for one in overall}
     means = {name: _overall(cells, name) for name in cells.strategies}
@@ -21,11 +21,11 @@ def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, bas
 
 
 def _overall(cells: comparison.Cells, name: str) -> float | None:
-    """Mean over tasks and delays; None where some cell is missing."""
-    found = [cell for delay in cells.delays for cell in cells.of(name, delay).values()]
-    if len(found) < len(cells.tasks) * len(cells.delays):
+    """Mean over tasks and places; None where some cell is missing."""
+    found = [episodes for place in cells.places for episodes in cells.of(name, place).values()]
+    if len(found) < len(cells.tasks) * len(cells.places):
         return None
-    return sum(float(episodes["solved"].mean()) for _, episodes in found) / len(found)
+    return sum(float(episodes["solved"].mean()) for episodes in found) / len(found)
 
 
 def by_delay(found: Sequence[comparison.Comparison]) -> Table:

@@ -72,3 +72,16 @@ def test_the_episode_to_look_at_is_one_where_the_best_and_the_worst_differ():
 def test_a_comparison_is_a_line_of_a_tidy_table():
     line = comparison.rows(comparison.table(comparison.Cells(loaded(SOME)), "naive"))[1]
     assert (line["strategy"], line["baseline"], line["delay"], line["verdict"]) == ("rtc", "naive", 2, "ahead")
+
+
+def test_strategies_meet_where_both_ran_whatever_a_third_did():
+    rows = [
+        test_report.row("a", name, 2, s) for name, s in (("naive", 2), ("rtc", 2), ("naive", 3), ("rtc", 3), ("odd", 4))
+    ]
+    ends = {row.cell: {"solved": HALF if row.horizon == 2 else MORE, "total_reward": HALF * 2 - 1} for row in rows}
+    ends["a", "rtc", 2, 2]["solved"] = MORE
+    every = comparison.Cells(results.Loaded(rows, ends, [], []), every=True)
+    (found,) = comparison.table(every, "naive")  # odd was nowhere where naive was
+    assert (found.strategy, found.delay, found.difference) == ("rtc", 2, pytest.approx(0.05))  # s = 2: 0.1; s = 3: 0
+    usual = comparison.Cells(results.Loaded(rows, ends, [], []))
+    assert comparison.table(usual, "naive")[0].difference == pytest.approx(0.1)

@@ -196,3 +196,12 @@ def test_differences_look_as_their_strategies_do(tmp_path):
     assert [point[0] for point in panel.curves["naive"]] == [0, 2, 4]
     assert all(point[1] == pytest.approx(-0.2) for point in panel.curves["naive"])
     assert figures.differences([], cells.strategies) is None
+
+
+def test_where_several_horizons_were_run_they_are_all_ranked(tmp_path):
+    pairs = [(d, s) for d in (0, 1) for s in (1, 2)]
+    rows = [row("a", name, d, s, rate=0.5 + 0.1 * (name == "rtc") * s) for name in ("naive", "rtc") for d, s in pairs]
+    folder = report.run(configs.ReportConfig(run=str(made(tmp_path, rows))))
+    _, _, below = (folder / "results.md").read_text().partition("## Over all (d, s) pairs that were run")
+    assert "| rtc | 0.650 | +0.150 [" in below  # 0.6 at s = 1, 0.7 at s = 2
+    assert "Over all (d, s) pairs that were run" in (folder / "index.html").read_text()
