@@ -6,6 +6,7 @@ Parameters are a nested dict of arrays, named as in the published checkpoints.
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -41,7 +42,9 @@ class FlowConfig:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["params", "obs_mean", "obs_std", "weak"], meta_fields=["config"]
+    jax.tree_util.register_dataclass,
+    data_fields=["params", "obs_mean", "obs_std", "weak", "known", "weak_known"],
+    meta_fields=["config"],
 )
 @dataclasses.dataclass(frozen=True)
 class FlowPolicy:
@@ -52,6 +55,8 @@ class FlowPolicy:
     obs_mean: Array  # [O]; observations are normalised before they enter the network
     obs_std: Array  # [O]
     weak: Params | None = None  # the same network early in training, for BID's contrast
+    known: "tuple[Moment, ...]" = ()  # moments that need not be computed again
+    weak_known: "tuple[Moment, ...]" = ()
 
     def velocity(self, obs: Array, x_t: Array, time: "Array | Moment") -> Array:
         """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O].
@@ -62,7 +67,17 @@ class FlowPolicy:
 
     def moments(self, steps: int) -> "Moment":
         """The flow times of ``steps`` Euler steps, along the first axis of every leaf."""
+        for moments in self.known:
+            if len(moments.time) == steps:
+                return moments
         return moment(self.params, jnp.asarray(sampling.times(steps)))
+
+    def ready(self, steps: Iterable[int]) -> "FlowPolicy":
+        """The policy with its ``moments`` for these numbers of Euler steps computed, once for all chunks."""
+        each = sorted(set(steps))
+        known = tuple(self.moments(count) for count in each)
+        weak_known = tuple(self.weak_policy().moments(count) for count in each) if self.weak else ()
+        return dataclasses.replace(self, known=known, weak_known=weak_known)
 
     def weak_policy(self) -> "FlowPolicy":
         """The early checkpoint as a policy of its own. Raises ValueError if there is none."""
@@ -70,7 +85,7 @@ class FlowPolicy:
             raise ValueError(
                 "this policy holds no early checkpoint; train it with rtc_bench, or use a strategy without one"
             )
-        return dataclasses.replace(self, params=self.weak, weak=None)
+        return dataclasses.replace(self, params=self.weak, weak=None, known=self.weak_known, weak_known=())
 
     def _normalised(self, obs: Array) -> Array:
         return (obs - self.obs_mean[None]) / self.obs_std[None]

@@ -60,14 +60,9 @@ def entry(settings: configs.SweepConfig, task: str, path: pathlib.Path) -> Entry
     return Entry(policy, env, digest, f"{origin}/{path.stem}@{digest}")
 
 
-def name_of(spec: str) -> str:
-    """What a strategy is called in tables and options: a foreign one by its class."""
-    return spec.rpartition(":")[2]
-
-
 def built(settings: configs.SweepConfig) -> dict[str, Any]:
     """Strategy name -> strategy. Raises ConfigError."""
-    specs = {name_of(spec): spec for spec in settings.strategies}
+    specs = {strategies.name_of(spec): spec for spec in settings.strategies}
     for name in settings.options:
         if name not in specs:
             near = configs.nearest(name, specs)

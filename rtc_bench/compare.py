@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from rtc_bench import assemble, comparison, report, results, sweep, tables, tracking, verdicts
+from rtc_bench import assemble, comparison, report, results, strategies, sweep, tables, tracking, verdicts
 from rtc_bench import config as configs
 
 SWEEP = tuple(field.name for field in dataclasses.fields(configs.SweepConfig))
@@ -34,7 +34,7 @@ def _part(settings: configs.CompareConfig, specs: tuple[str, ...], options: dict
 
 
 def _own(options: dict, specs: tuple[str, ...]) -> dict:
-    return {name: options[name] for name in map(assemble.name_of, specs) if name in options}
+    return {name: options[name] for name in map(strategies.name_of, specs) if name in options}
 
 
 def _folder(settings: configs.CompareConfig, plan: sweep.Plan) -> pathlib.Path:

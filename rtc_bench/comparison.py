@@ -10,6 +10,7 @@ from rtc_bench import config as configs
 from rtc_bench import results, statistics, summary
 
 MEAN = "mean"
+APART = 6  # episodes that must have ended differently: of five, all on one side happens by chance in 6 % (sign test)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Comparison:
     difference: float
     low: float  # 95 % interval
     high: float
-    improvement: float  # probability that an episode ends better than one of the baseline
+    improvement: float  # probability that an episode ends better than one of the baseline, mean over places
     settled_by: int | None  # episodes a task that would probably settle the sign; None where no difference was seen
+    apart: int  # pairs, of all tasks, that ended differently
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """What the interval says, where enough episodes ended differently for an interval to say anything."""
+        if self.apart < APART:
+            return "undecided"
         return "ahead" if self.low > 0 else "behind" if self.high < 0 else "undecided"
 
 
@@ -47,6 +51,7 @@ class Cells:
         self.tasks, self.strategies = (summary.unique(self.rows, name) for name in ("task", "strategy"))
         self.delays = sorted(summary.unique(self.rows, "delay"))
         self.places = sorted({(row.delay, row.horizon) for row in self.rows})
+        self.count = len(self.places if every else self.delays)  # cells of a task, where a strategy ran everywhere
         self._found = {(r.task, r.strategy, (r.delay, r.horizon)): loaded.episodes[r.cell] for r in self.rows}
 
     def of(self, strategy: str, place: Place) -> dict[str, results.Episodes]:
@@ -77,6 +82,10 @@ def compare(cells: Cells, strategy: str, baseline: str, places: Sequence[Place],
     def samples(side: list, name: str) -> list[np.ndarray]:  # [pairs] a task, each the mean over places
         return [np.mean([cell[task][name][:pairs] for cell in side], axis=0) for task in tasks]
 
+    def improvement(place: int) -> float:
+        returns = [[side[place][task]["total_reward"][:pairs] for task in tasks] for side in sides]
+        return statistics.improvement(*returns)
+
     ours, theirs = (samples(side, "solved") for side in sides)
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     difference, low, high = statistics.mean_interval(differences)
@@ -91,8 +100,9 @@ def compare(cells: Cells, strategy: str, baseline: str, places: Sequence[Place],
         difference,
         low,
         high,
-        statistics.improvement(*(samples(side, "total_reward") for side in sides)),
+        float(np.mean([improvement(place) for place in range(len(places))])),
         statistics.episodes_to_settle(differences),
+        sum(int((difference != 0).sum()) for difference in differences),
     )
 
 

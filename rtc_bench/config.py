@@ -6,7 +6,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise
@@ -241,7 +241,8 @@ class WandbConfig(Settings):
         one_of(self, mode=WANDB_MODES)
 
 
-def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+def several(names: str | Sequence[str]) -> tuple[str, ...]:
+    """A name or a list of names, as a tuple."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
@@ -267,8 +268,8 @@ class SweepConfig(Settings):
 
     def __post_init__(self):
         at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0, seed=0)
-        if self.seed >= 2**63:
-            raise ConfigError(f"seed={self.seed} is too large; it must be below 2**63")
+        if self.seed >= 2**32:  # JAX's keys take no more
+            raise ConfigError(f"seed={self.seed} is too large; it must be below 2**32")
         one_of(self, interface=INTERFACES, engine=ENGINES)
         if not self.strategies or not self.task:
             name = "task" if self.strategies else "strategy"
@@ -285,12 +286,12 @@ class SweepConfig(Settings):
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies, always as a tuple."""
-        return _tuple(self.strategy)
+        return several(self.strategy)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks, always as a tuple."""
-        return _tuple(self.task)
+        return several(self.task)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,7 +314,7 @@ class CompareConfig(SweepConfig):
     @property
     def baselines(self) -> tuple[str, ...]:
         """The baselines, always as a tuple."""
-        return _tuple(self.baseline)
+        return several(self.baseline)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,7 +336,7 @@ class RenderConfig(Settings):
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies, always as a tuple."""
-        return _tuple(self.strategy)
+        return several(self.strategy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,10 +349,14 @@ class ReportConfig(Settings):
     out: str | None = None  # where they go; null: into report/ in the first run folder
     baseline: str | None = None  # what the others are compared with; null: naive, else the first strategy
 
+    def __post_init__(self):
+        if not self.runs:
+            raise ConfigError("run=[] is empty; name one run folder or more")
+
     @property
     def runs(self) -> tuple[str, ...]:
         """The folders, always as a tuple."""
-        return _tuple(self.run)
+        return several(self.run)
 
 
 def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ class Evaluator:
     def __init__(self, env: envs.env.TaskEnv, policy: flow.FlowPolicy, *strategies: base.Strategy, batch: int = 512):
         self.env, self.policy, self.strategies = env, policy, strategies
         self.devices = jax.device_count()
-        self.local = max(1, batch // self.devices)
+        self.local = -(-batch // self.devices)
         self._spread = parallel.Spread(self._episodes, shared=3)
 
     def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int, which: int = 0) -> Outcomes:
@@ -98,8 +98,9 @@ class Evaluator:
         self._spread.compile(*self._arguments(0, self._together(episodes), seed=0, delay=0, horizon=1, which=0))
 
     def _together(self, episodes: int) -> int:
-        """How many a run of the program plays."""
-        return min(self.local, -(-episodes // self.devices)) * self.devices
+        """How many a run of the program plays: runs of equal size, no larger than the batch."""
+        runs = -(-episodes // (self.local * self.devices))
+        return -(-episodes // (runs * self.devices)) * self.devices
 
     def _arguments(self, first: int, count: int, *, seed: int, delay: int, horizon: int, which: int) -> tuple:
         numbers = jnp.arange(first, first + count, dtype=jnp.uint32).reshape(self.devices, -1)
@@ -107,6 +108,7 @@ class Evaluator:
         return self.policy, jax.random.key(seed), cell, numbers
 
     def _episodes(self, policy: flow.FlowPolicy, key: Array, cell: Cell, numbers: Array) -> Outcomes:
+        policy = policy.ready({strategy.flow_steps for strategy in self.strategies})
         count = numbers.shape[0]
         block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
         batch = -(-count // block) * block
@@ -146,12 +148,13 @@ class Evaluator:
         return _Episodes(run, chunk, memory, keys, jnp.arange(batch))
 
     def _switched(self, cell: Cell, name: str, calls: Sequence[Callable[..., Array]], *given: Any) -> Array:
-        """The call of the cell's strategy; where all strategies have the base's method, nothing is switched."""
-        base_method = getattr(base.Strategy, name)
-        if (
-            all(getattr(type(each), name) is base_method for each in self.strategies)
-            and len({each.flow_steps for each in self.strategies}) == 1
-        ):
+        """The call of the cell's strategy; where it is the base's for all strategies, nothing is switched."""
+        plain = [
+            getattr(type(each), method) is getattr(base.Strategy, method)
+            for each in self.strategies
+            for method in (name, "sample")
+        ]
+        if all(plain) and len({each.flow_steps for each in self.strategies}) == 1:
             return calls[0](*given)
         return jax.lax.switch(cell.which, calls, *given)
 

@@ -35,7 +35,8 @@ def delays(rows: Sequence[results.Row]) -> Figure:
 def horizons(rows: Sequence[results.Row]) -> Figure | None:
     """The same over the execution horizon, at the smallest delay of those with the most horizons; None without any."""
     tried = {d: {row.horizon for row in rows if row.delay == d} for d in sorted(summary.unique(rows, "delay"))}
-    delay = max(tried, key=lambda d: (min(d, 1), len(tried[d]), -d))  # d = 0 hides what the horizon costs
+    # d = 0 hides what the horizon costs
+    delay = max(tried, key=lambda d: (len(tried[d]) > 1, min(d, 1), len(tried[d]), -d))
     if len(tried[delay]) < 2:
         return None
     panels = _panels([row for row in rows if row.delay == delay], "horizon")
@@ -81,8 +82,13 @@ def _panels(rows: Sequence[results.Row], over: str) -> list[Panel]:
 
 
 def _note(rows: Sequence[results.Row]) -> str:
-    episodes = max((row.episodes for row in rows), default=0)
-    return f"{episodes} episodes a point; bands: 95 % intervals"
+    return f"{counts(rows)} episodes a point; bands: 95 % intervals"
+
+
+def counts(rows: Sequence[results.Row]) -> str:
+    """How many episodes a cell has: a number, or from ... to ..."""
+    found = sorted({row.episodes for row in rows})
+    return " to ".join(map(str, dict.fromkeys((found[0], found[-1]))))
 
 
 def save(figure: Figure, *paths: pathlib.Path) -> None:
@@ -113,10 +119,9 @@ def _draw(figure: Figure, **size: float) -> tuple[Any, list[Any]]:
     drawn, axes = pictures.panels([panel.title for panel in figure.panels], **size, **looks)
     for axis, panel in zip(axes, figure.panels, strict=True):
         for place, (name, points) in enumerate(panel.curves.items()):
-            if points:
-                colour, marker, dash = pictures.style(place)
-                x, y, low, high = zip(*points, strict=True)
-                axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-                axis.plot(x, y, color=colour, marker=marker, linestyle=dash, markersize=4.5, label=name)
+            colour, marker, dash = pictures.style(place)
+            x, y, low, high = zip(*points, strict=True) if points else ((),) * 4  # without points, for the legend
+            axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.plot(x, y, color=colour, marker=marker, linestyle=dash, markersize=4.5, label=name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn, axes

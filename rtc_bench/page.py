@@ -67,16 +67,19 @@ def write(path: pathlib.Path, report: Report) -> None:
     ]
     parts = [
         f"<p class=quiet>{_told(cells, loaded)}</p>",
-        _list(words),
+        _list(words) if words else "",
         _panels([curves._replace(panels=curves.panels[:1]), figures.differences(found, cells.strategies)], large=True),
         f"<p class=quiet>{curves.note}. The looks of the lines are the same in all pictures.</p>",
         f"<h2>Ranking</h2>{_table(verdicts.ranking(found, cells, baseline))}",
         "<p class=quiet>Mean over tasks and delays. Differences are paired, with task-stratified bootstrap intervals. "
         "P(improvement): probability that an episode ends better (solved, neither, failed) than one of the baseline.</p>",
-        f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(verdicts.by_delay(found))}",
-        "<p class=quiet>Episodes to settle: how many a task would probably (80 %) tell the two apart, if what was seen is "
-        "the truth.</p>",
     ]
+    if single:
+        parts.append(f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(verdicts.by_delay(found))}")
+        parts.append(
+            "<p class=quiet>Episodes to settle: how many a task would probably (80 %) tell the two apart, if what was seen "
+            "is the truth.</p>"
+        )
     if len(curves.panels) > 1:
         parts.append(f"<h2>Task by task</h2>{_panels([curves._replace(panels=curves.panels[1:])])}")
     if sweep:
@@ -102,10 +105,8 @@ def write(path: pathlib.Path, report: Report) -> None:
 
 
 def _told(cells: comparison.Cells, loaded: results.Loaded) -> str:
-    episodes = sorted({row.episodes for row in cells.rows})
-    count = " to ".join(map(str, dict.fromkeys((episodes[0], episodes[-1]))))
     tasks = f"{len(cells.tasks)} tasks" if len(cells.tasks) > 1 else html.escape(cells.tasks[0])
-    return f"{tasks}, {len(cells.strategies)} strategies, {len(loaded.rows)} cells of {count} episodes."
+    return f"{tasks}, {len(cells.strategies)} strategies, {len(loaded.rows)} cells of {figures.counts(loaded.rows)} episodes."
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rtc_bench import config as configs
+
 
 def setup() -> None:
     """Call before JAX is first used: one CPU device per core, and compiled programs kept in the user's cache folder.
@@ -17,7 +19,7 @@ def setup() -> None:
     """
     count = os.environ.get("RTC_BENCH_DEVICES") or str(min(os.cpu_count() or 1, 16))
     if not count.isdigit() or int(count) < 1:
-        raise ValueError(f"RTC_BENCH_DEVICES is {count!r}; set a number of CPU devices, 1 or more")
+        raise configs.ConfigError(f"RTC_BENCH_DEVICES is {count!r}; set a number of CPU devices, 1 or more")
     with contextlib.suppress(RuntimeError):  # JAX is already running, with the devices its caller chose
         jax.config.update("jax_num_cpu_devices", int(count))
     folder = os.environ.get("RTC_BENCH_CACHE")

@@ -31,7 +31,8 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
             figures.save(figure, folder / f"{name}.png", folder / f"{name}.pdf")
     if found:
         tables.write(comparison.rows(found), folder / "comparisons.csv")
-    told = page.Report(loaded, cells, baseline, found, _every(loaded, baseline), *_replayed(loaded, cells, folder))
+    replayed = _replayed(loaded, baseline, folder)
+    told = page.Report(loaded, cells, baseline, found, _every(loaded, baseline), *replayed)
     page.write(folder / "index.html", told)
     checkpoint.write_whole(folder / "results.md", _appendix(told).encode())
     summary.show(loaded.rows)
@@ -59,15 +60,13 @@ def _appendix(told: page.Report) -> str:
     return "\n".join(lines)
 
 
-def _replayed(
-    loaded: results.Loaded, cells: comparison.Cells, folder: pathlib.Path
-) -> tuple[list[cost.Cost], page.Film | str]:
+def _replayed(loaded: results.Loaded, baseline: str, folder: pathlib.Path) -> tuple[list[cost.Cost], page.Film | str]:
     """What needs the run's policies: costs and a film; or why there is none."""
     try:
         shown, entry, built = filmed(loaded, folder / "episode.gif", folder / "episode.png")
     except (configs.ConfigError, checkpoint.CheckpointError, envs.tasks.UnknownTask) as error:
         return [], f"The run's policies or strategies are not here any more, so there is no film: {error}"
-    return cost.measure(entry.policy, built), shown
+    return cost.measure(entry.policy, {baseline: built[baseline], **built}), shown
 
 
 def filmed(loaded: results.Loaded, *paths: pathlib.Path) -> tuple[page.Film, assemble.Entry, dict[str, Any]]:
@@ -79,7 +78,11 @@ def filmed(loaded: results.Loaded, *paths: pathlib.Path) -> tuple[page.Film, ass
     cells = comparison.Cells(loaded)
     built: dict[str, Any] = {}
     for run in loaded.runs:
-        built |= assemble.built(_settings(run))
+        here = assemble.built(_settings(run))
+        for name, digest in assemble.identity({}, here).items():
+            if digest != run["identity"].get(name):
+                raise configs.ConfigError(f"{name} is not what was run any more")
+        built |= here
     if missing := [name for name in cells.strategies if name not in built]:
         raise configs.ConfigError(f"no settings say what strategy {missing[0]!r} is")
     built = {name: built[name] for name in cells.strategies}
@@ -88,7 +91,9 @@ def filmed(loaded: results.Loaded, *paths: pathlib.Path) -> tuple[page.Film, ass
     films = film.beside(entry.env, entry.policy, built, seed=loaded.rows[0].seed, **cell)
     for path in paths:
         film.save(entry.env, films, path, every=2)
-    caption = f"{task}, d = {delay}, s = {horizon}, episode {episode}: chosen because strategies differ in it."
+    caption = f"{task}, d = {delay}, s = {horizon}, episode {episode}"
+    if len({title.rpartition(": ")[2] for title in films}) > 1:
+        caption += ", chosen because strategies differ in it"
     return page.Film(paths[0], caption), entry, built
 
 

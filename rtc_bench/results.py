@@ -12,7 +12,7 @@ import numpy as np
 
 from policies import checkpoint
 from rtc_bench import config as configs
-from rtc_bench import manifests, statistics, versions
+from rtc_bench import manifests, statistics, strategies, versions
 
 FREE = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
 MANIFEST = "manifest.json"
@@ -177,7 +177,7 @@ def _check_goes_with(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     pairs |= {
         name: (one["identity"][name], other["identity"][name]) for name in {*one["identity"]} & {*other["identity"]}
     }
-    both = {*one["settings"]["strategy"]} & {*other["settings"]["strategy"]}
+    both = _strategies(one) & _strategies(other)
     options = [run["settings"].get("options") or {} for run in (one, other)]
     pairs |= {f"options.{name}": (options[0].get(name), options[1].get(name)) for name in both}
     for name, (before, now) in sorted(pairs.items()):
@@ -186,6 +186,10 @@ def _check_goes_with(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
                 f"{one['folder']} has {name}={before}, {other['folder']} has {name}={now}; "
                 "only runs that agree in it can be merged"
             )
+
+
+def _strategies(run: Mapping[str, Any]) -> set[str]:
+    return {strategies.name_of(spec) for spec in configs.several(run["settings"]["strategy"])}
 
 
 class Run:

@@ -64,13 +64,13 @@ def improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> flo
 def episodes_to_settle(differences: Sequence[np.ndarray], *, power: float = 0.8) -> int | None:
     """Episodes a task after which the mean difference's 95 % interval excludes 0 with probability ``power``.
 
-    Taking the observed difference and its spread for the true ones; None where no difference was observed.
+    Taking the observed difference and its spread for the true ones; None where no difference or no spread was observed.
     ``differences``: an array [E] of paired differences a task.
     """
     mean = float(np.mean([sample.mean() for sample in differences]))
-    if mean == 0:
-        return None
     spread = float(np.sum([sample.var() for sample in differences])) / len(differences) ** 2
+    if mean == 0 or spread == 0:
+        return None
     reach = quantile(0.95) + statistics.NormalDist().inv_cdf(power)
     return math.ceil(spread * (reach / mean) ** 2)
 

@@ -121,10 +121,10 @@ def _players(plan: Plan, tasks: list[str]) -> Iterator[tuple[str, evaluator.Eval
         player.compile(plan.settings.episodes)
         return player
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        following = pool.submit(ready, tasks[0])
-        for task, after in itertools.zip_longest(tasks, tasks[1:]):
-            player = following.result()
-            if after:
-                following = pool.submit(ready, after)
-            yield task, player
+    pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to
+    following = pool.submit(ready, tasks[0])
+    for task, after in itertools.zip_longest(tasks, tasks[1:]):
+        player = following.result()
+        if after:
+            following = pool.submit(ready, after)
+        yield task, player

@@ -5,10 +5,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from policies import checkpoint
 from rtc_bench import config as configs
 from rtc_bench import figures, results, summary
 
 TAG = 64  # characters, wandb's limit
+LOGGED = "logged"  # a file beside wandb's own, written last
 
 
 def log(
@@ -65,11 +67,12 @@ def log(
         for picture in filter(pathlib.Path.exists, pictures):
             kind = wandb.Video if picture.suffix == ".gif" else wandb.Image
             run.log({picture.stem: kind(str(picture))})
+    checkpoint.write_whole(own / LOGGED, b"")
 
 
 def logged(folder: pathlib.Path) -> bool:
-    """True if this run folder holds a wandb run already."""
-    return any((folder / "wandb").glob("*run-*"))
+    """True if this run folder holds a whole wandb run already."""
+    return (folder / "wandb" / LOGGED).exists()
 
 
 def charts(rows: Sequence[results.Row]) -> dict[str, dict[str, summary.Curve]]:

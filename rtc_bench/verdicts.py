@@ -12,20 +12,20 @@ def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, bas
     against = {one.strategy: one for one in overall}
     means = {name: _overall(cells, name) for name in cells.strategies}
     lines = []
-    for name in sorted((name for name in means if means[name] is not None), key=lambda name: -float(means[name] or 0)):
-        line = [name, f"{means[name]:.3f}", "", "", "baseline"]
-        if one := against.get(name):
-            line[2:] = [comparison.interval(one), f"{one.improvement:.2f}", one.verdict]
+    for name in sorted(means, key=lambda name: -(means[name] or 0.0)):
+        line = [name, "", "", "", "not run everywhere"]
+        if (mean := means[name]) is not None:
+            line[1:] = [f"{mean:.3f}", "", "", "baseline" if name == baseline else "other cells than the baseline"]
+            if one := against.get(name):
+                line[2:] = [comparison.interval(one), f"{one.improvement:.2f}", one.verdict]
         lines.append(line)
     return Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
 
 
 def _overall(cells: comparison.Cells, name: str) -> float | None:
     """Mean over tasks and places; None where some cell is missing."""
-    found = [episodes for place in cells.places for episodes in cells.of(name, place).values()]
-    if len(found) < len(cells.tasks) * len(cells.places):
-        return None
-    return sum(float(episodes["solved"].mean()) for episodes in found) / len(found)
+    found = [episodes["solved"].mean() for place in cells.places for episodes in cells.of(name, place).values()]
+    return float(sum(found)) / len(found) if len(found) == len(cells.tasks) * cells.count else None
 
 
 def by_delay(found: Sequence[comparison.Comparison]) -> Table:
@@ -42,7 +42,7 @@ def needed(one: comparison.Comparison) -> str:
     """Episodes a task that an undecided comparison would take."""
     if one.verdict != "undecided":
         return ""
-    return "no difference seen" if one.settled_by is None else f"{one.settled_by:,}"
+    return "cannot be told" if one.settled_by is None else f"{one.settled_by:,}"
 
 
 def costs(found: Sequence[cost.Cost]) -> Table:

@@ -4,6 +4,7 @@ A user's own mistake, a full disk or ctrl-C is answered with one line and exit s
 traceback; RTC_BENCH_DEBUG=1 shows it.
 """
 
+import contextlib
 import dataclasses
 import errno
 import importlib
@@ -48,7 +49,11 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
             _load(function)(config)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        _fail("interrupted; where it saves as it goes, the same command continues", 130)
+        message = "interrupted; where it saves as it goes, the same command continues"
+        with contextlib.suppress(SystemExit):
+            _fail(message, 130)
+        sys.stdout.flush()
+        os._exit(130)  # files are written whole; a thread that still compiles would hold the exit up
     except BrokenPipeError:  # the reader of our output left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -45,6 +45,11 @@ def get(spec: str, **options: Any):
     return cls(**{**fixed, **configs.typed(cls, options)})
 
 
+def name_of(spec: str) -> str:
+    """What a strategy is called in tables and options: a foreign one by its class."""
+    return spec.rpartition(":")[2]
+
+
 def check(spec: str) -> None:
     """Raise UnknownStrategy early, without importing, for what cannot be one."""
     if spec.endswith(".py"):

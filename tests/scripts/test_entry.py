@@ -1,6 +1,7 @@
 """The door: which exit status and line each kind of failure gets."""
 
 import errno
+import os
 import pathlib
 import sys
 import types
@@ -28,6 +29,7 @@ def opened(monkeypatch):
 
         monkeypatch.setitem(sys.modules, "stand_in", types.SimpleNamespace(function=function))
         monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
+        monkeypatch.setattr(os, "_exit", sys.exit)
         with pytest.raises(SystemExit) as exit_:
             _entry.main("sweep", "rtc_bench.config:SweepConfig", "stand_in:function")
         return exit_.value.code
