@@ -76,14 +76,14 @@ def main() -> None:
             settings = configs.ExpertConfig(task, steps=given.steps, enough=2.0, spare=0, out=str(folder))
             with _changed(variant):
                 train_expert.train(dataclasses.replace(settings, **variant.settings))
-            panel = f"{task}: {title}"
+            panel = f"{task}:\n{title}"
             points += [{"variant": title, **point} for point in learning.read(folder, task)]
             final = learning.finals(folder, task)
             ends += [{**head, "task": panel} for head in final]
             rates = ", ".join(f"{head['solve_rate']:.3f}" for head in final)
-            print(f"{panel}: {rates} without exploration", flush=True)
+            print(f"{task}, {title}: {rates} without exploration", flush=True)
             tables.write(points, given.out / "recipe.csv")
-            shown = [{**point, "task": f"{point['task']}: {point['variant']}"} for point in points]
+            shown = [{**point, "task": f"{point['task']}:\n{point['variant']}"} for point in points]
             learning.picture(shown, ends, given.out / "recipe.png")
 
 
