@@ -195,6 +195,17 @@ def test_a_moment_is_what_the_network_makes_of_its_time():
         )
 
 
+def test_a_ready_policy_computes_no_moment_again(monkeypatch):
+    policy = dataclasses.replace(random_policy(), weak=random_policy().params)
+    ready = policy.ready({5, 2})
+    wanted = [policy.moments(5), policy.weak_policy().moments(2)]
+    monkeypatch.setattr(flow, "moment", lambda *_: 1 / 0)
+    for found, expected in zip((ready.moments(5), ready.weak_policy().moments(2)), wanted, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    with pytest.raises(ZeroDivisionError):
+        ready.moments(3)  # nobody said that it would be asked for
+
+
 def test_euler_of_a_constant_field_goes_straight():
     noise, rate = jnp.ones((2, 4, 1)), jnp.full((2, 4, 1), 3.0)
     np.testing.assert_allclose(sampling.euler(lambda x_t, time: rate, noise, sampling.times(5)), 4.0, rtol=1e-6)

@@ -85,3 +85,17 @@ def test_strategies_meet_where_both_ran_whatever_a_third_did():
     assert (found.strategy, found.delay, found.difference) == ("rtc", 2, pytest.approx(0.05))  # s = 2: 0.1; s = 3: 0
     usual = comparison.Cells(results.Loaded(rows, ends, [], []))
     assert comparison.table(usual, "naive")[0].difference == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("wins", "verdict"), [(5, "undecided"), (6, "ahead")])
+def test_a_handful_of_episodes_decides_nothing(wins, verdict):
+    ends = {("a", "naive", 0): np.zeros(64), ("a", "rtc", 0): np.arange(64) < wins}
+    (found,) = comparison.table(comparison.Cells(loaded(ends)), "naive")
+    assert found.low > 0  # a bootstrap is sure; the sign test gives 0.06 for five of five, 0.03 for six of six
+    assert (found.apart, found.verdict) == (wins, verdict)
+
+
+def test_improvement_is_between_single_episodes_also_over_several_delays():
+    overall = comparison.table(comparison.Cells(loaded(SOME)), "naive")[-1]
+    assert overall.delay is None
+    assert overall.improvement == pytest.approx((0.5 + 0.55) / 2)

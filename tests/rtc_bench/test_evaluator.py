@@ -90,6 +90,31 @@ def test_strategies_in_one_program_do_what_each_does_alone():
 
 
 @dataclasses.dataclass(frozen=True)
+class Sampled(base.Strategy):
+    """A sampler of its own."""
+
+    def sample(self, policy, obs, noise):
+        return jnp.full_like(noise, 0.5)
+
+    def plan(self, policy, request, memory):
+        return self.sample(policy, request.obs, request.noise), memory
+
+
+def test_a_first_chunk_comes_from_the_strategy_s_own_sampler():
+    together = evaluator.Evaluator(toy.Line(max_steps=8), toy.policy(), Pushed(), Sampled(), batch=4)
+    found = together(seed=3, episodes=4, delay=4, horizon=4, which=1)
+    assert found.action_change.tolist() == [0.0] * 4
+
+
+def test_no_episode_is_played_for_nothing():
+    """Runs of the program are of equal size, and no larger than the batch but for what devices leave over."""
+    run = evaluator.Evaluator(toy.Line(max_steps=2), toy.policy(), Constant(), batch=8)
+    assert [run._together(episodes) for episodes in (1, 2, 7, 8, 9, 16, 17)] == [2, 2, 8, 8, 6, 8, 6]
+    run.devices, run.local = 3, 3
+    assert [run._together(episodes) for episodes in (8, 9, 10, 18)] == [9, 9, 6, 9]
+
+
+@dataclasses.dataclass(frozen=True)
 class Pushed(base.Strategy):
     """Plain sampling, and a correction that counts."""
 

@@ -153,11 +153,21 @@ def test_of_a_cell_that_two_runs_hold_the_one_with_more_episodes_counts(tmp_path
         ({"seed": 1}, "seed=0, .*seed=1"),
         ({"identity": {"policy a": "z"}}, "policy a=x, .*policy a=z"),
         ({"options": {"rtc": {"max_guidance_weight": 1}}}, r"options.rtc=None, .*options.rtc=\{"),
+        ({"strategy": "rtc", "options": {"rtc": {"schedule": "hard"}}}, r"options.rtc=None, .*options.rtc=\{"),
     ],
 )
 def test_runs_that_do_not_go_together_are_refused(tmp_path, other, answer):
     with pytest.raises(configs.ConfigError, match=rf"one has {answer}.*only runs that agree"):
         results.load([made(tmp_path / "one"), made(tmp_path / "two", **other)])
+
+
+def test_foreign_strategies_with_other_options_are_refused(tmp_path):
+    runs = [
+        made(tmp_path / str(steps), strategy=f"some/file{steps}.py:Mine", options={"Mine": {"steps": steps}})
+        for steps in (1, 5)
+    ]
+    with pytest.raises(configs.ConfigError, match=r"options\.Mine="):
+        results.load(runs)
 
 
 def test_the_horizon_is_drawn_where_several_were_run():
@@ -166,6 +176,8 @@ def test_the_horizon_is_drawn_where_several_were_run():
     figure = figures.horizons(rows)
     assert figure.below.endswith("(at d = 1)")
     assert [point[0] for point in figure.panels[0].curves["rtc"]] == [1, 2, 3, 4, 5, 6, 7]
+    only = [each for each in rows if each.delay == 0] + [row("a", "rtc", d) for d in (1, 2)]
+    assert figures.horizons(only).below.endswith("(at d = 0)")
     assert figures.svg(figure, figure.panels[0], large=False, legend=True).startswith("<svg ")
 
 
@@ -205,3 +217,27 @@ def test_where_several_horizons_were_run_they_are_all_ranked(tmp_path):
     _, _, below = (folder / "results.md").read_text().partition("## Over all (d, s) pairs that were run")
     assert "| rtc | 0.650 | +0.150 [" in below  # 0.6 at s = 1, 0.7 at s = 2
     assert "Over all (d, s) pairs that were run" in (folder / "index.html").read_text()
+
+
+def test_a_strategy_that_was_not_run_everywhere_is_named_all_the_same(tmp_path):
+    rows = [*ROWS, row("a", "mine", 0, rate=0.99)]
+    folder = report.run(configs.ReportConfig(run=str(made(tmp_path, rows))))
+    assert "| mine |  |  |  | not run everywhere |" in (folder / "results.md").read_text()
+    legend, _, _ = (folder / "index.html").read_text().partition("Ranking")
+    assert ">mine</text>" in legend  # of the mean, in which it has no curve; it has one in a task's panel
+
+
+def test_a_report_of_one_strategy_compares_nothing(tmp_path, capsys):
+    folder = report.run(configs.ReportConfig(run=str(made(tmp_path, [row("a", "rtc", 0)]))))
+    text = (folder / "index.html").read_text()
+    assert "delay by delay" not in text
+    assert "<ul></ul>" not in text
+    assert "comparisons.csv" not in capsys.readouterr().out
+
+
+def test_a_strategy_that_has_changed_since_is_not_filmed(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from rtc_bench.strategies.naive import Naive\n\n\nclass Mine(Naive):\n    pass\n")
+    run = made(tmp_path / "run", [row("a", "Mine", 0)], {"strategy Mine": "old"}, strategy=[f"{file}:Mine"])
+    page = (report.run(configs.ReportConfig(run=str(run))) / "index.html").read_text()
+    assert "strategy Mine is not what was run any more" in page

@@ -1,6 +1,7 @@
 """wandb without an account, and not at all."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -24,7 +25,14 @@ def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypa
     Image.new("RGB", (8, 8)).save(tmp_path / "film.gif")
     pictures = (tmp_path / "film.gif", tmp_path / "gone.png")
     settings = configs.WandbConfig(group="night", tags=("laptop",))
+    with monkeypatch.context() as killed:
+        killed.setattr(tracking, "charts", lambda rows: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tracking.log(test_report.ROWS, folder, {"seed": 7}, settings, pictures)
+    assert not tracking.logged(folder)  # so that the same command logs it again
+    shutil.rmtree(folder / "wandb")
     tracking.log(test_report.ROWS, folder, {"seed": 7}, settings, pictures)
+    assert tracking.logged(folder)
     wandb.teardown()  # its service may still be writing; a script's end waits for it
     (offline,) = (folder / "wandb").glob("offline-run-*")
     assert not (tmp_path / "wandb").exists()
