@@ -17,7 +17,8 @@ def run(settings: configs.CompareConfig) -> list[pathlib.Path]:
     own = {label: _part(settings, specs, _own(settings.options, specs)) for label, specs in parts.items()}
     plans = {label: sweep.prepare(part) for label, part in own.items()}
     folders = {label: _folder(settings, plan) for label, plan in plans.items()}
-    ran = {label: sweep.fill(plan, folders[label]) for label, plan in plans.items()}
+    others = {folder for folder in pathlib.Path(settings.out).glob("*") if folder.is_dir()}
+    ran = {label: sweep.fill(plan, folders[label], sorted(others - {folders[label]})) for label, plan in plans.items()}
     base, *new = plans
     for label in new:
         loaded = results.load([folders[base], folders[label]])

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -241,6 +242,25 @@ class Run:
             if now not in manifest["versions"]:
                 manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], now]})
         return todo
+
+    def borrow(self, cells: Iterable[tuple[str, str, int, int]], folders: Iterable[pathlib.Path]) -> None:
+        """Take over cells, and what made them, from other run folders that agree in all that decides a number."""
+        missing = set(cells) - self.rows.keys()
+        for folder in folders:
+            manifest = manifests.read(self.manifest_file, "settings", "identity", "versions")
+            try:
+                found = load([folder])
+                _check_goes_with({**manifest, "folder": self.folder}, found.runs[0])
+            except configs.ConfigError:
+                continue  # another run, or one that is not whole
+            episodes = manifest["settings"]["episodes"]
+            rows = [row for row in found.rows if row.cell in missing and row.episodes == episodes]
+            if rows:
+                made = [one for one in found.runs[0]["versions"] if one not in manifest["versions"]]
+                manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], *made]})
+            for row in rows:
+                self.add(row, types.SimpleNamespace(**found.episodes[row.cell]))
+                missing.discard(row.cell)
 
     def add(self, row: Row, outcomes: Any) -> None:
         """Add a finished cell and its episodes (``evaluator.Outcomes``); files are whole, and in the planned order."""

@@ -7,7 +7,7 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from policies import checkpoint
@@ -61,9 +61,13 @@ def prepare(settings: configs.SweepConfig) -> Plan:
     return Plan(settings, entries, built, cells, assemble.identity(entries, built))
 
 
-def fill(plan: Plan, folder: pathlib.Path) -> bool:
-    """Run what is missing in a run folder; true if something was. Raises ConfigError for the folder of another run."""
+def fill(plan: Plan, folder: pathlib.Path, others: Iterable[pathlib.Path] = ()) -> bool:
+    """Run what is missing in a run folder, and in the ``others`` that it may take cells from; true if something was.
+
+    Raises ConfigError for the folder of another run.
+    """
     record = results.Run(folder, dataclasses.asdict(plan.settings), plan.identity)
+    record.borrow(plan.cells, others)
     todo = record.plan(plan.cells)
     print(f"{len(plan.cells)} cells, {len(plan.cells) - len(todo)} of them done before -> {folder}", flush=True)
     _fill(plan, record, todo)

@@ -1,5 +1,6 @@
 """Run folders: the tidy table, what is refused, and going on after a stop."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -173,3 +174,32 @@ def test_a_damaged_table_is_refused_kindly(tmp_path):
     run.table.write_text(run.table.read_text().replace("0.500000", "half"))
     with pytest.raises(configs.ConfigError, match=r"results\.csv: line 2 is damaged"):
         results.read(run.table)
+
+
+SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "taken"),
+    [
+        ({"delay": 7, "task": "b", "strategy": "rtc"}, {"policy b": "y"}, 2),
+        ({"seed": 1}, {}, 0),
+        ({"episodes": 5}, {}, 0),
+        ({"options": {"rtc": {"schedule": "hard"}}}, {}, 0),
+        ({}, {"policy a": "other"}, 0),
+    ],
+)
+def test_cells_are_taken_from_runs_that_agree(tmp_path, settings, identity, taken):
+    other = results.Run(tmp_path / "other", {**SETTINGS, **settings}, {"policy a": "x", **identity})
+    other.plan(CELLS[:2])
+    for cell in CELLS[:2]:
+        episodes = settings.get("episodes", 4)
+        other.add(dataclasses.replace(row(cell), episodes=episodes), outcomes())
+    results.Run(tmp_path / "empty", SETTINGS, {"policy a": "x"})
+    run = results.Run(tmp_path / "run", SETTINGS, {"policy a": "x"})
+    run.borrow(CELLS, [tmp_path / name for name in ("empty", "other")])
+    assert run.plan(CELLS) == CELLS[taken:]
+    if taken:
+        again = results.load([tmp_path / "run"])
+        assert again.rows == [row(cell) for cell in CELLS[:2]]
+        assert again.episodes[CELLS[0]]["solved"].tolist() == [True, False, False, False]

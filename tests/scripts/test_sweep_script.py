@@ -130,6 +130,10 @@ def test_the_example_is_compared_and_compared_again(folder):
     status, out, err = run(folder, *arguments, "wandb.mode=disabled", script="compare")
     assert status == 0, err
     assert out.count("2 cells, 2 of them done before") == 2
+    fewer = [argument.replace("delay=[0,2]", "delay=2") for argument in arguments]
+    status, out, err = run(folder, *fewer, "wandb.mode=disabled", script="compare")
+    assert status == 0, err
+    assert out.count("1 cells, 1 of them done before") == 2
 
 
 def test_the_readme_shows_the_example():
