@@ -69,11 +69,12 @@ render: $(STAMP) ## a picture of a task: make render TASK=car_launch
 compare: $(STAMP) ## where a new strategy wins: make compare ARGS="strategy=examples/blend.py:Blend"
 	$(PY) scripts/compare.py $(ARGS)
 
-bench: $(STAMP) ## speed of physics, training and evaluator, equivalence of the physics: an hour, into results/benchmarks
+bench: $(STAMP) ## speed of physics, training and evaluator, equivalence of the physics: two hours, into results/benchmarks
 	$(PY) scripts/bench_physics.py --out results/benchmarks
 	$(PY) scripts/bench_training.py --out results/benchmarks
 	$(PY) scripts/bench_evaluator.py --out results/benchmarks
 	$(PY) scripts/bench_equivalence.py --out results/benchmarks
+	$(PY) scripts/bench_startup.py --out results/benchmarks
 
 clean: ## caches and the virtual environment; results, data and runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

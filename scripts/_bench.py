@@ -14,8 +14,14 @@ Row = dict[str, object]
 
 def parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argparse.ArgumentParser:
     """A command line with tasks (``tasks`` by default) and --out."""
-    new = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    new = command_line(doc)
     new.add_argument("tasks", nargs="*", metavar="task", default=list(tasks), help=f"default: {', '.join(tasks)}")
+    return new
+
+
+def command_line(doc: str) -> argparse.ArgumentParser:
+    """A command line with --out."""
+    new = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = ROOT / "runs" / "benchmarks"
     new.add_argument("--out", type=pathlib.Path, default=folder, help="folder; default runs/benchmarks")
     return new
@@ -24,7 +30,7 @@ def parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argpa
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments; a task that does not exist, a count below 1 or a folder out of reach ends the script with one line."""
     given = parser.parse_args()
-    for task in given.tasks:
+    for task in getattr(given, "tasks", []):
         if task not in envs.TASKS:
             parser.error(f"unknown task {task!r}; tasks: {', '.join(envs.TASKS)}")
     for name, value in vars(given).items():

@@ -1,6 +1,6 @@
-"""CPU seconds of `--help` for every script, after warm caches: python scripts/bench_startup.py
+"""CPU seconds of `--help` for every script, after warm caches.
 
-Writes results/benchmarks/startup.csv (script, cpu_s: the median of several runs).
+Writes startup.csv (script, cpu_s: the median of several runs) into --out.
 """
 
 import pathlib
@@ -9,8 +9,9 @@ import statistics
 import subprocess
 import sys
 
+import _bench
+
 SCRIPTS = pathlib.Path(__file__).resolve().parent
-TABLE = SCRIPTS.parent / "results" / "benchmarks" / "startup.csv"
 REPEATS = 7
 
 
@@ -23,15 +24,14 @@ def cpu_seconds(script: pathlib.Path) -> float:
 
 
 def main() -> None:
-    """Measure and write the table."""
-    entries = sorted(path for path in SCRIPTS.glob("*.py") if not path.name.startswith(("_", "bench_")))
-    lines = ["script,cpu_s"]
-    for path in entries:
+    """Measure, print and write."""
+    given = _bench.parse(_bench.command_line(__doc__))
+    rows: list[_bench.Row] = []
+    for path in sorted(path for path in SCRIPTS.glob("*.py") if not path.name.startswith(("_", "bench_"))):
         cpu_seconds(path)
-        lines.append(f"{path.stem},{statistics.median(cpu_seconds(path) for _ in range(REPEATS)):.3f}")
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    TABLE.write_text("\n".join(lines) + "\n")
-    print(TABLE.read_text(), end="")
+        took = statistics.median(cpu_seconds(path) for _ in range(REPEATS))
+        rows.append({"script": path.stem, "cpu_s": f"{took:.3f}"})
+        _bench.record(given.out / "startup.csv", rows)
 
 
 if __name__ == "__main__":
