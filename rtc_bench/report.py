@@ -10,18 +10,22 @@ from policies import checkpoint
 from rtc_bench import assemble, comparison, cost, figures, film, page, parallel, results, summary, tables, verdicts
 from rtc_bench import config as configs
 
+EVERY = "Over all (d, s) pairs that were run"
+
 
 def write(loaded: results.Loaded, folder: pathlib.Path) -> None:
     """curves.png and README.md into ``folder``."""
     figures.save(figures.delays(loaded.rows), folder / "curves.png")
-    checkpoint.write_whole(folder / "README.md", summary.markdown(loaded.rows, loaded.origin).encode())
+    lines = [summary.markdown(loaded.rows, loaded.origin)]
+    if every := _every(loaded, _baseline(loaded)):
+        lines += [f"## {EVERY}", "", *tables.markdown(every), ""]
+    checkpoint.write_whole(folder / "README.md", "\n".join(lines).encode())
 
 
 def run(config: configs.ReportConfig) -> pathlib.Path:
     """Report one run folder, or several merged. Raises ConfigError if they hold no results or do not go together."""
     loaded = results.load(config.runs)
-    cells = comparison.Cells(loaded)
-    baseline = config.baseline or ("naive" if "naive" in cells.strategies else cells.strategies[0])
+    cells, baseline = comparison.Cells(loaded), config.baseline or _baseline(loaded)
     found = comparison.table(cells, baseline)
     folder = pathlib.Path(config.out or pathlib.Path(config.runs[0]) / "report")
     wanted = {"curves": figures.delays(loaded.rows), "horizons": figures.horizons(loaded.rows)}
@@ -40,6 +44,11 @@ def run(config: configs.ReportConfig) -> pathlib.Path:
     return folder
 
 
+def _baseline(loaded: results.Loaded) -> str:
+    names = summary.unique(loaded.rows, "strategy")
+    return "naive" if "naive" in names else names[0]
+
+
 def _every(loaded: results.Loaded, baseline: str) -> tables.Table | None:
     cells = comparison.Cells(loaded, every=True)
     if len(cells.places) == len(cells.delays):
@@ -52,7 +61,7 @@ def _appendix(told: page.Report) -> str:
     parts = {f"Against {told.baseline}": verdicts.ranking(told.found, told.cells, told.baseline)}
     parts["Delay by delay"] = verdicts.by_delay(told.found)
     if told.every:
-        parts["Over all (d, s) pairs that were run"] = told.every
+        parts[EVERY] = told.every
     if told.spent:
         parts["Milliseconds a chunk"] = verdicts.costs(told.spent)
     for title, table in parts.items():
