@@ -175,8 +175,10 @@ class Evaluator:
         noise, more = self._noise(episodes.keys, time), _at(episodes.keys, time, STRATEGY)
         request = base.Request(episodes.run.obs, episodes.chunk, cell.delay, cell.horizon, noise, more)
 
+        alive = (~episodes.run.over).sum(dtype=jnp.int32)
+
         def plan(place: int, request: base.Request, memory: tuple) -> tuple[Array, tuple]:
-            new, own = self.strategies[place].plan(policy, request, memory[place])
+            new, own = _plan_alive(self.strategies[place], policy, request, memory[place], alive)
             return new, (*memory[:place], own, *memory[place + 1 :])
 
         plans = [functools.partial(plan, place) for place in range(len(self.strategies))]
@@ -245,6 +247,26 @@ class Evaluator:
             boundary=run.boundary + jnp.where(fresh, change, 0.0),
             boundaries=run.boundaries + (follows & fresh).astype(jnp.float32),
         )
+
+
+def _plan_alive(
+    strategy: base.Strategy, policy: flow.FlowPolicy, request: base.Request, memory: base.Memory, alive: Array
+) -> tuple[Array, base.Memory]:
+    """The strategy's plan for the first ``alive`` episodes, and some more: in parts, where the strategy says so."""
+    batch, part = request.obs.shape[0], strategy.part
+    if part is None or batch % part or jax.default_backend() != "cpu":
+        return strategy.plan(policy, request, memory)
+
+    def of(tree: Any, index: Array) -> Any:
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * part, part), tree)
+
+    def go(index: Array, planned: tuple) -> tuple:
+        given = {name: of(getattr(request, name), index) for name in ("obs", "previous", "noise", "key")}
+        new = strategy.plan(policy, request._replace(**given), of(planned[1], index))
+        written = jax.lax.dynamic_update_slice_in_dim
+        return jax.tree.map(lambda whole, leaf: written(whole, leaf, index * part, 0), planned, new)
+
+    return jax.lax.fori_loop(0, (alive + part - 1) // part, go, (jnp.zeros_like(request.previous), memory))
 
 
 def _at(keys: Array, time: Array, purpose: int) -> Array:

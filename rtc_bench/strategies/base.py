@@ -1,7 +1,7 @@
 """What a strategy is: a request for a chunk in, a chunk out."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from jax import Array
 
@@ -36,6 +36,9 @@ class Strategy:
     """
 
     flow_steps: int = 5  # n, Euler steps
+    part: ClassVar[int | None] = (
+        None  # episodes that a CPU plans at a time; few, where a chunk is dear: none for those over
+    )
 
     def __post_init__(self):
         configs.at_least(self, flow_steps=1)

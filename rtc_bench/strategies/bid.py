@@ -1,6 +1,7 @@
 """Bidirectional decoding (Liu et al. 2024, arXiv 2408.17355): sample many chunks, keep the one that fits best."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +54,9 @@ def select(
     return _best(chunks, losses, 1)[0]
 
 
+TOGETHER = 64  # chunks that a CPU samples at a time
+
+
 @dataclasses.dataclass(frozen=True)
 class Bid(base.Strategy):
     """Backward coherence with the old chunk, and forward contrast to the policy's early checkpoint."""
@@ -60,6 +64,7 @@ class Bid(base.Strategy):
     samples: int = 32  # N
     keep: int = 3  # K
     use_weak: bool = True  # contrast with the policy's early checkpoint
+    part: ClassVar[int | None] = 16
     dimensions: tuple[int, ...] | None = None  # of the action, that distances count; null: all. Leave out idle ones
 
     def __post_init__(self):
@@ -101,8 +106,11 @@ class Bid(base.Strategy):
         return select(chunks, weak_chunks, request.previous, weights, keep=self.keep, counted=counted), memory
 
     def _chunks(self, policy, obs: Array, noise: Array) -> Array:
-        """A chunk for each noise [N, B, H, A]. A CPU takes the samples one after another, so that they stay in its cache."""
-        together = 1 if jax.default_backend() == "cpu" else self.samples
+        """A chunk for each noise [N, B, H, A]. A CPU takes few samples at a time, so that they stay in its cache."""
+        few = [
+            count for count in range(1, self.samples + 1) if self.samples % count == 0 and count * len(obs) <= TOGETHER
+        ]
+        together = max(few, default=1) if jax.default_backend() == "cpu" else self.samples
         obs = jnp.tile(obs, (together, 1))
         groups = noise.reshape(-1, obs.shape[0], *noise.shape[2:])
         return jax.lax.map(lambda group: self.sample(policy, obs, group), groups).reshape(noise.shape)

@@ -1,6 +1,7 @@
 """Real-time chunking (Black, Galliker, Levine 2025, arXiv 2506.07339): inpaint the new chunk onto the old one."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,7 @@ class Rtc(base.Strategy):
 
     schedule: str = "exp"  # prefix_attention_schedule
     max_guidance_weight: float = 5.0  # beta
+    part: ClassVar[int | None] = 32
 
     def __post_init__(self):
         super().__post_init__()

@@ -76,6 +76,30 @@ def test_blocks_of_finished_episodes_cost_nothing_and_change_nothing(monkeypatch
         np.testing.assert_array_equal(getattr(found, field), getattr(whole, field), err_msg=field)
 
 
+def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
+    strategy = strategies.get("temporal_ensembling", flow_steps=2)
+    env, cell = toy.Line(goal=6.0, noise_std=0.5), {"episodes": 16, "batch": 16, "delay": 1, "horizon": 1}
+    whole, asked = outcomes(env, strategy, **cell), []
+    plan = type(strategy).plan
+
+    def counted(self, policy, request, memory):
+        jax.debug.callback(lambda obs: asked.append(len(obs)), request.obs)
+        return plan(self, policy, request, memory)
+
+    monkeypatch.setattr(type(strategy), "plan", counted)
+    monkeypatch.setattr(type(strategy), "part", 2)
+    parts = outcomes(env, strategy, **cell)
+    for field in ("solved", "total_reward", "length"):
+        np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field), err_msg=field)
+    assert set(asked) == {2}
+    needed = [
+        -(-int((device > time).sum()) // 2)
+        for device in np.split(whole.length, jax.device_count())
+        for time in range(int(device.max()))
+    ]
+    assert len(asked) == sum(needed) < 8 * int(whole.length.max())
+
+
 def test_strategies_in_one_program_do_what_each_does_alone():
     """With memories, corrections and first chunks of their own."""
     env = toy.Line(goal=6.0, noise_std=0.5)
