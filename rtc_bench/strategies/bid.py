@@ -1,6 +1,7 @@
 """Bidirectional decoding (Liu et al. 2024, arXiv 2408.17355): sample many chunks, keep the one that fits best."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import jax
@@ -107,10 +108,8 @@ class Bid(base.Strategy):
 
     def _chunks(self, policy, obs: Array, noise: Array) -> Array:
         """A chunk for each noise [N, B, H, A]. A CPU takes few samples at a time, so that they stay in its cache."""
-        few = [
-            count for count in range(1, self.samples + 1) if self.samples % count == 0 and count * len(obs) <= TOGETHER
-        ]
-        together = max(few, default=1) if jax.default_backend() == "cpu" else self.samples
+        few = math.gcd(self.samples, max(1, TOGETHER // len(obs)))  # divides them
+        together = few if jax.default_backend() == "cpu" else self.samples
         obs = jnp.tile(obs, (together, 1))
         groups = noise.reshape(-1, obs.shape[0], *noise.shape[2:])
         return jax.lax.map(lambda group: self.sample(policy, obs, group), groups).reshape(noise.shape)
