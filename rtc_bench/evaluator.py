@@ -159,8 +159,13 @@ class Evaluator:
         return jax.lax.switch(cell.which, calls, *given)
 
     def _cycle(self, policy: flow.FlowPolicy, cell: Cell, time: Array, episodes: _Episodes) -> _Episodes:
-        """One request, and the control steps until the next."""
+        """One request, and the control steps until the next.
+
+        Episodes that are over wait at the start: where they ended much may touch, and slow the physics of all.
+        """
         run, _, _, keys, place = episodes
+        _, rest = self.env.reset(keys[0], keys.shape[0])
+        run = run._replace(state=self.env.where(run.over, rest, run.state))
         executing, memory = self._plan(policy, cell, time, episodes)
 
         def step(index: Array, run: _Run) -> _Run:

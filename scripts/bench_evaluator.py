@@ -1,6 +1,6 @@
 """Cells of a sweep against the sum of their parts: seconds, and the share of the bound that is reached.
 
-The bound takes the same control steps and chunks as the cell, at the speed of the physics alone and of the strategy alone,
+The bound takes as many control steps and chunks as the cell, at the speed of the physics alone and of the strategy alone,
 measured in turns with it: 1 / (1/physics-only + 1/policy-only). Shipped policies, all cores; medians of rounds.
 Writes evaluator.csv into --out. One compilation serves all strategies of a task: compile_s is the same in its rows.
 """
@@ -20,7 +20,9 @@ from rtc_bench import config as configs
 from rtc_bench import evaluator, parallel, strategies
 from rtc_bench.strategies import base
 
+TASKS = ("grasp_easy", "cartpole_thrust", "mjc_half_cheetah", "h17_unicycle")
 STEPS, CHUNKS = 64, 8  # of a timing of the parts
+SECONDS = 4.0  # short cells are measured more often
 Part = Callable[[], object]
 
 
@@ -31,20 +33,39 @@ def _blocks(count: int) -> tuple[int, int]:
     return -(-local // size), size
 
 
-def physics(env: envs.env.TaskEnv, blocks: int, size: int) -> Part:
-    """``STEPS`` control steps of ``blocks`` x ``size`` episodes a device, with their actuation noise."""
+def physics(env: envs.env.TaskEnv, trained: flow.FlowPolicy, blocks: int, size: int) -> Part:
+    """``STEPS`` control steps of ``blocks`` x ``size`` episodes a device, on the way that the policy takes.
 
-    def block(key):
-        _, state = env.reset(key, size)
-        action = jnp.zeros((size, env.action_size))
+    How much there is to compute hangs on what touches; so the policy's actions are recorded, and played again.
+    """
 
-        def step(state, key):
-            obs, after, reward, *_ = env.step(jax.random.split(key, size), state, action)
-            return after, (obs.sum(), reward.sum())  # so that all of it is computed
+    def play(key, choose):
+        obs, state = env.reset(key, size)
 
-        return jax.lax.scan(step, state, jax.random.split(key, STEPS))
+        def step(carry, given):
+            obs, state = carry
+            key, chosen = given
+            action = choose(obs, key, chosen)
+            obs, state, reward, *_ = env.step(jax.random.split(key, size), state, action)
+            return (obs, state), (action, reward.sum())
 
-    return _everywhere(lambda keys: jax.lax.map(block, keys), blocks)
+        return lambda chosen: jax.lax.scan(step, (obs, state), (jax.random.split(key, STEPS), chosen))
+
+    def planned(obs, key, _):
+        noise = jax.random.normal(key, (size, trained.config.horizon, trained.config.action_size))
+        return strategies.get("naive").sample(trained, obs, noise)[:, 0]
+
+    def record(key):
+        return play(key, planned)(None)[1][0]
+
+    def replay(given):
+        (obs, state), (_, reward) = play(given[0], lambda obs, key, chosen: chosen)(given[1])
+        return obs, state, reward
+
+    keys = _keys(blocks)
+    actions = parallel.Spread(lambda keys: jax.lax.map(record, keys))(keys)
+    run = parallel.Spread(lambda keys, actions: jax.lax.map(replay, (keys, actions)))
+    return lambda: jax.block_until_ready(run(keys, actions))
 
 
 def policy(trained: flow.FlowPolicy, strategy: base.Strategy, blocks: int, size: int) -> Part:
@@ -65,13 +86,12 @@ def policy(trained: flow.FlowPolicy, strategy: base.Strategy, blocks: int, size:
         start = jnp.zeros(shape), strategy.init(trained, size)
         return jax.lax.scan(ask, start, jax.random.split(key, CHUNKS))[0]
 
-    return _everywhere(lambda keys: jax.lax.map(block, keys), blocks)
-
-
-def _everywhere(function: Callable, blocks: int) -> Part:
-    keys = jax.random.split(jax.random.key(0), (jax.device_count(), blocks))
-    run = parallel.Spread(function)
+    run, keys = parallel.Spread(lambda keys: jax.lax.map(block, keys)), _keys(blocks)
     return lambda: jax.block_until_ready(run(keys))
+
+
+def _keys(blocks: int) -> jax.Array:
+    return jax.random.split(jax.random.key(0), (jax.device_count(), blocks))
 
 
 def seconds(call: Part) -> float:
@@ -88,7 +108,7 @@ def measure(task: str, built: Mapping[str, base.Strategy], cells, episodes: int,
     player = evaluator.Evaluator(env, trained, *built.values(), batch=episodes)
     blocks, size = _blocks(episodes)
     played = blocks * size * jax.device_count()
-    bodies, rows = physics(env, blocks, size), []
+    bodies, rows = physics(env, trained, blocks, size), []
     asks = {name: policy(trained, strategy, blocks, size) for name, strategy in built.items()}
     first = seconds(lambda: player(seed=0, episodes=episodes, delay=0, horizon=1))
     compile_s = first - seconds(lambda: player(seed=0, episodes=episodes, delay=0, horizon=1))
@@ -99,8 +119,8 @@ def measure(task: str, built: Mapping[str, base.Strategy], cells, episodes: int,
             cell = {"seed": 0, "episodes": episodes, "delay": d, "horizon": s, "which": which}
             length = player(**cell).length
             steps, chunks = int(length.sum()), int(np.ceil(length / s).sum())
-            told = []
-            for _ in range(repeats):
+            told: list[tuple[float, float, float]] = []
+            while len(told) < repeats or (sum(map(sum, told)) < SECONDS and len(told) < 5 * repeats):
                 took = seconds(lambda cell=cell: player(**cell))
                 physics_s = seconds(bodies) * steps / (STEPS * played)
                 told.append((took, physics_s, seconds(ask) * chunks / (CHUNKS * played)))
@@ -116,7 +136,7 @@ def measure(task: str, built: Mapping[str, base.Strategy], cells, episodes: int,
 
 def main() -> None:
     """Measure, print and write."""
-    parser = _bench.parser(__doc__)
+    parser = _bench.parser(__doc__, TASKS)
     parser.add_argument("--episodes", type=int, default=256, help="default 256")
     parser.add_argument("--repeats", type=int, default=3, help="default 3")
     given = _bench.parse(parser)

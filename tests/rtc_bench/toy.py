@@ -40,6 +40,9 @@ class Line:
     def observe(self, state):
         return jnp.stack([state.time.astype(jnp.float32), state.place], -1)
 
+    def where(self, mask, then, otherwise):
+        return jax.tree.map(lambda a, b: jnp.where(mask, a, b), then, otherwise)
+
     def step(self, key, state, action):
         if self.seen is not None:  # a list that every executed (time, action) is added to
             jax.debug.callback(lambda t, a: self.seen.append((int(t), np.asarray(a))), state.time[0], action[:, 0])
