@@ -76,6 +76,21 @@ def test_blocks_of_finished_episodes_cost_nothing_and_change_nothing(monkeypatch
         np.testing.assert_array_equal(getattr(found, field), getattr(whole, field), err_msg=field)
 
 
+class Furthest(toy.Line):
+    """Says how far out any episode of the batch is."""
+
+    def step(self, key, state, action):
+        jax.debug.callback(lambda place: self.seen.append(float(np.abs(place).max())), state.place)
+        return toy.Line(self.goal, self.noise_std).step(key, state, action)
+
+
+def test_an_episode_that_is_over_waits_at_the_start():
+    seen = []
+    found = outcomes(Furthest(goal=6.0, noise_std=2.0, seen=seen), Constant(push=0.2), delay=0, horizon=1)
+    assert found.length.max() > found.length.min() + 3
+    assert 3.0 < max(seen) <= 6.0  # nothing that has gone beyond the goal is moved on
+
+
 def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
     strategy = strategies.get("temporal_ensembling", flow_steps=2)
     env, cell = toy.Line(goal=6.0, noise_std=0.5), {"episodes": 16, "batch": 16, "delay": 1, "horizon": 1}

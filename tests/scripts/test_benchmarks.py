@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import envs
+from rtc_bench import config as configs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -40,3 +41,13 @@ def test_the_committed_table_is_complete():
     assert [(row["task"], row["batch"]) for row in rows] == [(t, b) for t in envs.TASKS for b in ("64", "512", "4096")]
     for row in rows:
         assert min(float(value) for name, value in row.items() if name != "task") > 0
+
+
+def test_the_evaluator_s_committed_table_is_complete():
+    rows = list(csv.DictReader((ROOT / "results" / "benchmarks" / "evaluator.csv").open()))
+    cells = {(row["strategy"], row["delay"], row["horizon"]) for row in rows}
+    assert cells == {(name, d, d) for name in configs.STRATEGIES for d in ("1", "3")}
+    assert len(rows) == len(cells) * len({row["task"] for row in rows}) >= 32
+    for row in rows:
+        assert int(row["episodes"]) == 256
+        assert min(float(row[name]) for name in ("seconds", "physics_s", "policy_s", "share", "compile_s")) > 0
