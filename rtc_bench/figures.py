@@ -93,12 +93,16 @@ def counts(rows: Sequence[results.Row]) -> str:
 
 def save(figure: Figure, *paths: pathlib.Path) -> None:
     """All panels as one picture, in each of the files' formats (PNG, PDF, ...)."""
-    drawn, axes = _draw(figure, width=3.4, height=2.9, head=0.7)
+    alone = len(figure.panels) == 1
+    drawn, axes = _draw(figure, width=5.6 if alone else 3.4, height=3.1 if alone else 2.9, head=0.0 if alone else 0.7)
     pictures.label_below(axes, figure.below)
     lines = {line.get_label(): line for axis in axes for line in axis.get_lines()}
-    drawn.legend(lines.values(), lines.keys(), loc="upper center", ncols=min(len(lines), 4), frameon=False)
+    if alone:  # it is too narrow to have them above
+        axes[0].legend(lines.values(), lines.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    else:
+        drawn.legend(lines.values(), lines.keys(), loc="upper center", ncols=min(len(lines), 4), frameon=False)
     drawn.text(0.995, 0.005, figure.note, ha="right", fontsize=7, color="0.35")
-    drawn.tight_layout(rect=(0, 0.02, 1, 1 - 0.38 / drawn.get_size_inches()[1]))
+    drawn.tight_layout(rect=(0, 0.02, 1, 1.0 if alone else 1 - 0.38 / drawn.get_size_inches()[1]))
     pictures.save(drawn, *paths)
 
 
