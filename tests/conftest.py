@@ -19,6 +19,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 REFERENCE = pathlib.Path(__file__).resolve().parents[2] / "shared" / "reference"
 
 
+LONGEST = ("tests/envs/test_physics.py", "tests/rtc_bench/test_equivalence.py", "tests/scripts/test_sweep_script.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def reference() -> pathlib.Path:
     """Recorded facts of the published benchmark, which do not ship with the project."""
