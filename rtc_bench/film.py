@@ -57,17 +57,18 @@ def make(config: configs.RenderConfig) -> pathlib.Path:
     """Simulate one episode and save its picture. Raises UnknownTask, ConfigError, CheckpointError."""
     envs.tasks.check(config.task)
     parallel.setup()
-    env = envs.make(config.task)
     delay, horizon = configs.cells(config.delay, "auto", configs.HORIZON)[0]
     built: dict[str, base.Strategy]
     if config.policy in ("none", "random"):
+        env = envs.make(config.task)
         zeros = jnp.zeros(env.obs_size)
         policy = flow.FlowPolicy({}, flow.FlowConfig(env.obs_size, env.action_size), zeros, zeros + 1)
         built, delay, horizon = {config.policy: _Unplanned(random=config.policy == "random")}, 0, configs.HORIZON
     else:
         settings = configs.SweepConfig(task=config.task, policy=config.policy, strategy=config.strategies)
         built, path = assemble.built(settings), assemble.checkpoints(settings)[config.task]
-        policy = assemble.entry(settings, config.task, path).policy
+        entry = assemble.entry(settings, config.task, path)
+        env, policy = entry.env, entry.policy
         for strategy in built.values():
             strategy.check(policy)
     films = beside(env, policy, built, seed=config.seed, episode=config.episode, delay=delay, horizon=horizon)

@@ -35,6 +35,9 @@ world moves; a new chunk is asked for every <i>s</i> steps, here s = max(d, 1) u
 of episodes solved. Strategies met the same actuation and flow noise in the same episode, so differences are between pairs."""
 
 
+EVERY = "Over all (d, s) pairs that were run"
+
+
 class Film(NamedTuple):
     """One episode under every strategy."""
 
@@ -85,7 +88,7 @@ def write(path: pathlib.Path, report: Report) -> None:
     if sweep:
         parts.append(f"<h2>Execution horizon</h2>{_panels([sweep])}")
     if every:
-        parts.append(f"<h2>Over all (d, s) pairs that were run</h2>{_table(every)}")
+        parts.append(f"<h2>{EVERY}</h2>{_table(every)}")
     parts.append(f"<h2>Smoothness</h2>{_panels([figures.jumps(loaded.rows)], large=True)}")
     if spent:
         parts.append(f"<h2>What a chunk costs</h2>{_table(verdicts.costs(spent))}")

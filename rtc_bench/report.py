@@ -10,15 +10,13 @@ from policies import checkpoint
 from rtc_bench import assemble, comparison, cost, figures, film, page, parallel, results, summary, tables, verdicts
 from rtc_bench import config as configs
 
-EVERY = "Over all (d, s) pairs that were run"
-
 
 def write(loaded: results.Loaded, folder: pathlib.Path) -> None:
     """curves.png and README.md into ``folder``."""
     figures.save(figures.delays(loaded.rows), folder / "curves.png")
     lines = [summary.markdown(loaded.rows, loaded.origin)]
     if every := _every(loaded, _baseline(loaded)):
-        lines += [f"## {EVERY}", "", *tables.markdown(every), ""]
+        lines += [f"## {page.EVERY}", "", *tables.markdown(every), ""]
     checkpoint.write_whole(folder / "README.md", "\n".join(lines).encode())
 
 
@@ -61,7 +59,7 @@ def _appendix(told: page.Report) -> str:
     parts = {f"Against {told.baseline}": verdicts.ranking(told.found, told.cells, told.baseline)}
     parts["Delay by delay"] = verdicts.by_delay(told.found)
     if told.every:
-        parts[EVERY] = told.every
+        parts[page.EVERY] = told.every
     if told.spent:
         parts["Milliseconds a chunk"] = verdicts.costs(told.spent)
     for title, table in parts.items():

@@ -238,16 +238,21 @@ class Run:
         self.order = {cell: place for place, cell in enumerate(cells)}
         todo = [cell for cell in self.order if cell not in self.rows]
         if todo:
-            manifest, now = manifests.read(self.manifest_file, "versions"), versions.collect()
-            if now not in manifest["versions"]:
-                manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], now]})
+            self._made_by([versions.collect()])
         return todo
+
+    def _made_by(self, sessions: Sequence[Mapping[str, Any]]) -> None:
+        manifest = manifests.read(self.manifest_file, "versions")
+        if new := [one for one in sessions if one not in manifest["versions"]]:
+            manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], *new]})
 
     def borrow(self, cells: Iterable[tuple[str, str, int, int]], folders: Iterable[pathlib.Path]) -> None:
         """Take over cells, and what made them, from other run folders that agree in all that decides a number."""
         missing = set(cells) - self.rows.keys()
+        manifest = manifests.read(self.manifest_file, "settings", "identity")
         for folder in folders:
-            manifest = manifests.read(self.manifest_file, "settings", "identity", "versions")
+            if not missing:
+                break  # nothing need be read
             try:
                 found = load([folder])
                 _check_goes_with({**manifest, "folder": self.folder}, found.runs[0])
@@ -256,8 +261,7 @@ class Run:
             episodes = manifest["settings"]["episodes"]
             rows = [row for row in found.rows if row.cell in missing and row.episodes == episodes]
             if rows:
-                made = [one for one in found.runs[0]["versions"] if one not in manifest["versions"]]
-                manifests.write(self.manifest_file, {**manifest, "versions": [*manifest["versions"], *made]})
+                self._made_by(found.runs[0]["versions"])
             for row in rows:
                 self.add(row, types.SimpleNamespace(**found.episodes[row.cell]))
                 missing.discard(row.cell)

@@ -62,7 +62,7 @@ def prepare(settings: configs.SweepConfig) -> Plan:
 
 
 def fill(plan: Plan, folder: pathlib.Path, others: Iterable[pathlib.Path] = ()) -> bool:
-    """Run what is missing in a run folder, and in the ``others`` that it may take cells from; true if something was.
+    """Run what is missing in a run folder, and cannot be taken from the ``others``; true if something was.
 
     Raises ConfigError for the folder of another run.
     """
@@ -96,11 +96,8 @@ def log(settings: configs.SweepConfig, loaded: results.Loaded, folder: pathlib.P
 
 
 def _fill(plan: Plan, record: results.Run, todo: list) -> None:
-    settings, names, coming = (
-        plan.settings,
-        list(plan.built),
-        _players(plan, list(dict.fromkeys(cell[0] for cell in todo))),
-    )
+    settings, names = plan.settings, list(plan.built)
+    coming = _players(plan, list(dict.fromkeys(cell[0] for cell in todo)))
     current, player = "", None
     with progress.bar("sweep", len(todo)) as advance:
         for done, (task, name, delay, horizon) in enumerate(todo):

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from rtc_bench import comparison, cost
-from rtc_bench.tables import Table
+from rtc_bench import comparison, cost, tables
 
 
-def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> Table:
+def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, baseline: str) -> tables.Table:
     """Strategies by their mean solve rate over tasks and places, each against the baseline."""
     overall = [one for one in found if one.delay is None or len(cells.delays) == 1]
     against = {one.strategy: one for one in overall}
@@ -19,7 +18,7 @@ def ranking(found: Sequence[comparison.Comparison], cells: comparison.Cells, bas
             if one := against.get(name):
                 line[2:] = [comparison.interval(one), f"{one.improvement:.2f}", one.verdict]
         lines.append(line)
-    return Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
+    return tables.Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
 
 
 def _overall(cells: comparison.Cells, name: str) -> float | None:
@@ -28,14 +27,14 @@ def _overall(cells: comparison.Cells, name: str) -> float | None:
     return float(sum(found)) / len(found) if len(found) == len(cells.tasks) * cells.count else None
 
 
-def by_delay(found: Sequence[comparison.Comparison]) -> Table:
+def by_delay(found: Sequence[comparison.Comparison]) -> tables.Table:
     """Every comparison at a single delay."""
     lines = [
         [one.strategy, str(one.delay), f"{one.rate:.3f}", comparison.interval(one), one.verdict, needed(one)]
         for one in found
         if one.delay is not None
     ]
-    return Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
+    return tables.Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
 
 
 def needed(one: comparison.Comparison) -> str:
@@ -45,20 +44,20 @@ def needed(one: comparison.Comparison) -> str:
     return "cannot be told" if one.settled_by is None else f"{one.settled_by:,}"
 
 
-def costs(found: Sequence[cost.Cost]) -> Table:
+def costs(found: Sequence[cost.Cost]) -> tables.Table:
     """Milliseconds a chunk, and relative to the first strategy."""
     names = list(dict.fromkeys(one.strategy for one in found))
     by = {(one.strategy, one.batch): one for one in found}
     lines = [[name, *(text for batch in cost.BATCHES for text in _cost(by[name, batch]))] for name in names]
     heads = [text for batch in cost.BATCHES for text in (f"ms a chunk, {batch} at once", f"over {names[0]}")]
-    return Table(("strategy", *heads), lines)
+    return tables.Table(("strategy", *heads), lines)
 
 
 def _cost(one: cost.Cost) -> tuple[str, str]:
     return f"{one.milliseconds:.3g}", f"{one.ratio:.2f} x"
 
 
-def verdicts(found: Sequence[comparison.Comparison], each: Sequence[comparison.Comparison]) -> Table:
+def verdicts(found: Sequence[comparison.Comparison], each: Sequence[comparison.Comparison]) -> tables.Table:
     """One strategy against one baseline: the mean over tasks at each delay, and how many tasks say what."""
     lines = []
     for one in found:
@@ -76,4 +75,4 @@ def verdicts(found: Sequence[comparison.Comparison], each: Sequence[comparison.C
         "tasks ahead / behind",
         "episodes to settle",
     )
-    return Table(heads, lines)
+    return tables.Table(heads, lines)

@@ -4,7 +4,6 @@ A user's own mistake, a full disk or ctrl-C is answered with one line and exit s
 traceback; RTC_BENCH_DEBUG=1 shows it.
 """
 
-import contextlib
 import dataclasses
 import errno
 import importlib
@@ -49,9 +48,7 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
             _load(function)(config)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        message = "interrupted; where it saves as it goes, the same command continues"
-        with contextlib.suppress(SystemExit):
-            _fail(message, 130)
+        _tell("interrupted; where it saves as it goes, the same command continues")
         sys.stdout.flush()
         os._exit(130)  # files are written whole; a thread that still compiles would hold the exit up
     except BrokenPipeError:  # the reader of our output left
@@ -69,10 +66,14 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
 
 
 def _fail(message: str, status: int) -> typing.NoReturn:
+    _tell(message)
+    sys.exit(status)
+
+
+def _tell(message: str) -> None:
     if os.environ.get("RTC_BENCH_DEBUG"):
         raise  # the exception that is being handled
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 def _load(place: str):

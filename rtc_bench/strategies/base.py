@@ -36,9 +36,7 @@ class Strategy:
     """
 
     flow_steps: int = 5  # n, Euler steps
-    part: ClassVar[int | None] = (
-        None  # episodes that a CPU plans at a time; few, where a chunk is dear: none for those over
-    )
+    part: ClassVar[int | None] = None  # episodes that a CPU plans at a time (None: all); few where a chunk is dear
 
     def __post_init__(self):
         configs.at_least(self, flow_steps=1)
