@@ -1,16 +1,20 @@
-"""The twelve tasks: ``envs.TASKS`` names them, ``envs.make(name)`` builds one. JAX is imported when one is made."""
+"""The twelve tasks: ``envs.TASKS`` names them, ``envs.make(name)`` builds one. JAX is imported when one is made.
 
-from envs.tasks import TASKS, UnknownTask
+Enters: a name or a scene, and actions. Leaves: observations, rewards, and pictures of a scene.
+May import: nothing of this project.
+"""
 
-__all__ = ["TASKS", "UnknownTask", "make"]
+from rtc_bench.envs.tasks import ENGINES, INTERFACES, TASKS, UnknownTask
+
+__all__ = ["ENGINES", "INTERFACES", "TASKS", "UnknownTask", "make"]
 
 
 def make(task, **options):
-    """A batched task environment, by name or from a scene; see ``envs.env.TaskEnv``.
+    """A batched task environment, by name or from a scene; see ``task_env.TaskEnv``.
 
     Options: interface ("compact" or "kinetix"), engine ("fast" or "kinetix"), noise_std (0.1). Raises UnknownTask, and
     UnsupportedScene (a ValueError) for a scene that only engine="kinetix" can run.
     """
-    from envs import env
+    from rtc_bench.envs import env
 
     return env.make(task, **options)

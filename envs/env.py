@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from envs import observation, tasks
-from envs import scene as scenes
+from rtc_bench.envs import kinetix_engine, observation, tasks
+from rtc_bench.envs import scene as scenes
 
-INTERFACES = ("compact", "kinetix")
-ENGINES = ("fast", "kinetix")
 MAX_STEPS = 256  # control steps an episode may take
 CONTROL_DT = 1 / 30  # s
 
@@ -39,10 +37,10 @@ class TaskEnv:
         noise_std: float = 0.1,
         start_std: float = 0.0,
     ):
-        if interface not in INTERFACES:
-            raise ValueError(f"unknown interface {interface!r}; interfaces: {', '.join(INTERFACES)}")
-        if engine not in ENGINES:
-            raise ValueError(f"unknown engine {engine!r}; engines: {', '.join(ENGINES)}")
+        if interface not in tasks.INTERFACES:
+            raise ValueError(f"unknown interface {interface!r}; interfaces: {', '.join(tasks.INTERFACES)}")
+        if engine not in tasks.ENGINES:
+            raise ValueError(f"unknown engine {engine!r}; engines: {', '.join(tasks.ENGINES)}")
         if not noise_std >= 0:
             raise ValueError(f"noise_std is {noise_std}; it must be 0 or more")
         if not start_std >= 0:
@@ -139,10 +137,9 @@ class TaskEnv:
 
 def _engine(kind: str, scene: scenes.Scene):
     if kind == "fast":
-        from envs.physics import engine
+        from rtc_bench.envs.physics import engine
 
         return engine.FastEngine(scene)
-    from envs import kinetix_engine
 
     return kinetix_engine.KinetixEngine(scene)
 

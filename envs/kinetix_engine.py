@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from envs import scene as scenes
+from rtc_bench.envs import scene as scenes
 
 
 @contextlib.contextmanager

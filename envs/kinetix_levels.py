@@ -5,7 +5,7 @@ import json
 import pathlib
 from collections.abc import Callable
 
-from envs import scene as scenes
+from rtc_bench.envs import scene as scenes
 
 
 class UnsupportedLevel(ValueError):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from envs import scene as scenes
+from rtc_bench.envs import scene as scenes
 
 FEATURES = 7  # numbers per moving body in the compact observation
 SHAPE_FEATURES = 26  # numbers per polygon in the symbolic observation; circles have 18

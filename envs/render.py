@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from envs import scene as scenes
+from rtc_bench.envs import scene as scenes
 
 # Okabe-Ito colours; green, blue and red shapes carry a letter too, so that no eye depends on the hue.
 COLOURS = {scenes.GREEN: "#009E73", scenes.BLUE: "#0072B2", scenes.RED: "#D55E00"}

@@ -7,8 +7,8 @@ import importlib
 import math
 from collections.abc import Sequence
 
-from envs import kinetix_levels
-from envs import scene as scenes
+from rtc_bench.envs import kinetix_levels
+from rtc_bench.envs import scene as scenes
 
 TASKS = (
     "grasp_easy",
@@ -24,6 +24,8 @@ TASKS = (
     "trampoline",
     "car_launch",
 )
+INTERFACES = ("compact", "kinetix")
+ENGINES = ("fast", "kinetix")
 OURS = ("catapult", "catcher_v3", "trampoline", "car_launch")
 
 

@@ -1,1 +1,5 @@
-"""Networks and their files: the flow policy, its sampler, the experts' actor-critic, checkpoints."""
+"""Networks and their files: the flow policy, its sampler, the experts' actor-critic, checkpoints; the shipped zoo.
+
+Enters: observations, noise, checkpoint files. Leaves: action chunks, and checkpoint files.
+May import: common.
+"""

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,35 +12,17 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from policies import flow
+from rtc_bench.common import files
+from rtc_bench.policies import flow
 
 Path = pathlib.Path | str
 HEADER = "rtc_bench"  # the metadata key that holds the JSON header
 ZOO = pathlib.Path(__file__).parent / "zoo"
-CONVERT = "python -m policies.import_reference in.pkl out.safetensors task=<name> [weak=early.pkl]"
+CONVERT = "python -m rtc_bench.policies.import_reference in.pkl out.safetensors task=<name> [weak=early.pkl]"
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file, what is wrong and what to do."""
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it. Raises OSError; leaves no debris."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -72,16 +52,16 @@ def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return tree
 
 
-def packed(tree: Any) -> dict[str, np.ndarray]:
+def pack_leaves(tree: Any) -> dict[str, np.ndarray]:
     """The leaves of any pytree, numbered, so that they can be saved; typed keys as their data."""
     leaves = jax.tree.leaves(tree)
-    raw = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
-    return {f"{i:04d}": np.asarray(leaf) for i, leaf in enumerate(raw)}
+    raw_leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+    return {f"{i:04d}": np.asarray(leaf) for i, leaf in enumerate(raw_leaves)}
 
 
-def unpacked(like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """The inverse of ``packed``, given a pytree of the same structure."""
-    leaves, tree = jax.tree.flatten(like)
+def unpack_leaves(template: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The inverse of ``pack_leaves``, given a pytree of the same structure."""
+    leaves, tree = jax.tree.flatten(template)
     values = [arrays[f"{i:04d}"] for i in range(len(leaves))]
     values = [
         jax.random.wrap_key_data(value) if _is_key(leaf) else jnp.asarray(value)
@@ -97,7 +77,7 @@ def _is_key(leaf: Any) -> bool:
 def save(path: Path, arrays: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Save a nested dict of arrays. ``header`` is JSON-able and has a "kind"."""
     data = safetensors.numpy.save(flatten(arrays), metadata={HEADER: json.dumps(header, sort_keys=True)})
-    write_whole(path, data)
+    files.write_whole(path, data)
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -179,13 +159,13 @@ def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig)
     if arrays.get("weak") is not None:
         expected["weak"] = params
     wanted = {name: leaf.shape for name, leaf in _leaves(expected).items()}
-    told = {name: leaf.shape for name, leaf in _leaves(arrays).items()}
-    for name in sorted(wanted.keys() | told.keys()):
-        if wanted.get(name) != told.get(name):
-            has, needs = (f"of shape {at[name]}" if name in at else "absent" for at in (told, wanted))
+    shapes = {name: leaf.shape for name, leaf in _leaves(arrays).items()}
+    for name in sorted(wanted.keys() | shapes.keys()):
+        if wanted.get(name) != shapes.get(name):
+            has, needs = (f"of shape {side[name]}" if name in side else "absent" for side in (shapes, wanted))
             raise CheckpointError(f"{path}: {name} is {has}, its configuration says {needs}; copy or train it again")
 
 
-def zoo() -> dict[str, pathlib.Path]:
+def zoo_files() -> dict[str, pathlib.Path]:
     """The policies that ship with the package: task -> file."""
     return {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}

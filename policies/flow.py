@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from policies import sampling
+from rtc_bench.policies import sampling
 
 Params = dict[str, Any]
 
@@ -43,7 +43,7 @@ class FlowConfig:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "obs_mean", "obs_std", "weak", "known", "weak_known"],
+    data_fields=["params", "obs_mean", "obs_std", "weak", "modulations", "weak_modulations"],
     meta_fields=["config"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -55,29 +55,30 @@ class FlowPolicy:
     obs_mean: Array  # [O]; observations are normalised before they enter the network
     obs_std: Array  # [O]
     weak: Params | None = None  # the same network early in training, for BID's contrast
-    known: "tuple[Moment, ...]" = ()  # moments that need not be computed again
-    weak_known: "tuple[Moment, ...]" = ()
+    modulations: "tuple[TimeModulation, ...]" = ()  # that need not be computed again
+    weak_modulations: "tuple[TimeModulation, ...]" = ()
 
-    def velocity(self, obs: Array, x_t: Array, time: "Array | Moment") -> Array:
+    def velocity(self, obs: Array, x_t: Array, time: "Array | TimeModulation") -> Array:
         """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O].
 
-        A sampler gives one of ``moments`` instead of a time, and nothing that depends on time alone is computed again.
+        A sampler gives one of ``time_modulations`` instead of a time; what depends on time alone is not computed again.
         """
         return velocity(self.params, self._normalised(obs), x_t, time)
 
-    def moments(self, steps: int) -> "Moment":
-        """The flow times of ``steps`` Euler steps, along the first axis of every leaf."""
-        for moments in self.known:
-            if len(moments.time) == steps:
-                return moments
-        return moment(self.params, jnp.asarray(sampling.times(steps)))
+    def time_modulations(self, steps: int) -> "TimeModulation":
+        """Those of ``steps`` Euler steps, along the first axis of every leaf."""
+        for modulation in self.modulations:
+            if len(modulation.time) == steps:
+                return modulation
+        return time_modulation(self.params, jnp.asarray(sampling.times(steps)))
 
-    def ready(self, steps: Iterable[int]) -> "FlowPolicy":
-        """The policy with its ``moments`` for these numbers of Euler steps computed, once for all chunks."""
-        each = sorted(set(steps))
-        known = tuple(self.moments(count) for count in each)
-        weak_known = tuple(self.weak_policy().moments(count) for count in each) if self.weak else ()
-        return dataclasses.replace(self, known=known, weak_known=weak_known)
+    def with_time_modulations(self, steps: Iterable[int]) -> "FlowPolicy":
+        """The policy with its ``time_modulations`` for these numbers of Euler steps, computed once for all chunks."""
+        counts = sorted(set(steps))
+        modulations = tuple(self.time_modulations(count) for count in counts)
+        weak_policy = self.weak_policy() if self.weak else None
+        weak_modulations = tuple(weak_policy.time_modulations(count) for count in counts) if weak_policy else ()
+        return dataclasses.replace(self, modulations=modulations, weak_modulations=weak_modulations)
 
     def weak_policy(self) -> "FlowPolicy":
         """The early checkpoint as a policy of its own. Raises ValueError if there is none."""
@@ -85,13 +86,15 @@ class FlowPolicy:
             raise ValueError(
                 "this policy holds no early checkpoint; train it with rtc_bench, or use a strategy without one"
             )
-        return dataclasses.replace(self, params=self.weak, weak=None, known=self.weak_known, weak_known=())
+        return dataclasses.replace(
+            self, params=self.weak, weak=None, modulations=self.weak_modulations, weak_modulations=()
+        )
 
     def _normalised(self, obs: Array) -> Array:
         return (obs - self.obs_mean[None]) / self.obs_std[None]
 
 
-class Moment(NamedTuple):
+class TimeModulation(NamedTuple):
     """A flow time, and what the network makes of it: scales, shifts and gates of every block."""
 
     time: Array  # [...]
@@ -150,7 +153,7 @@ def _time_embedding(params: Params, time: Array, channels: int) -> Array:
     return jax.nn.silu(_linear(layers["2"], jax.nn.silu(_linear(layers["0"], x))))
 
 
-def moment(params: Params, time: Array) -> Moment:
+def time_modulation(params: Params, time: Array) -> TimeModulation:
     """All that depends on flow time [...] alone."""
     embedding = _time_embedding(params, time, params["in_proj"]["kernel"].shape[1])
 
@@ -158,8 +161,8 @@ def moment(params: Params, time: Array) -> Moment:
         return tuple(jnp.split(_linear(layer, embedding), count, axis=-1))
 
     blocks = [params["mlp_stack"][str(i)] for i in range(len(params["mlp_stack"]))]
-    told = tuple((parts(block["adaln_1"], 3), parts(block["adaln_2"], 3)) for block in blocks)
-    return Moment(time, told, parts(params["final_adaln"], 2))
+    modulations = tuple((parts(block["adaln_1"], 3), parts(block["adaln_2"], 3)) for block in blocks)
+    return TimeModulation(time, modulations, parts(params["final_adaln"], 2))
 
 
 def _mix_steps(block: Params, x: Array) -> Array:
@@ -178,11 +181,11 @@ def _mix_channels(block: Params, x: Array) -> Array:
 def _block(block: Params, x: Array, modulation: tuple) -> Array:
     """Mix over the chunk's steps, then over channels; each gated and modulated by flow time. ``x`` is [H, B, C]."""
     for mix, (scale, shift, gate) in zip((_mix_steps, _mix_channels), modulation, strict=True):
-        x = _settled(x + gate * mix(block, _normalise(x) * (1 + scale) + shift), gate)
+        x = _computed_once(x + gate * mix(block, _normalise(x) * (1 + scale) + shift), gate)
     return x
 
 
-def _settled(x: Array, number: Array) -> Array:
+def _computed_once(x: Array, number: Array) -> Array:
     """``x``, computed once. XLA fuses a sum of residuals into each of its readers, and computes it again in each, all the
     way back; a division is too dear to repeat, so dividing by a one that it cannot see through makes it keep ``x``. On a
     CPU this halves the time of gradients. The one is exp(0) of any ``number``, which is never infinite.
@@ -190,16 +193,16 @@ def _settled(x: Array, number: Array) -> Array:
     return x / jnp.exp(0.0 * number.ravel()[0])
 
 
-def velocity(params: Params, obs: Array, x_t: Array, time: "Array | Moment") -> Array:
+def velocity(params: Params, obs: Array, x_t: Array, time: "Array | TimeModulation") -> Array:
     """The network: normalised ``obs`` [B, O], noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H] -> [B, H, A]."""
-    found = time if isinstance(time, Moment) else moment(params, jnp.asarray(time, x_t.dtype))
-    told = jax.tree.map(_beside_steps, (found.blocks, found.final))
+    if not isinstance(time, TimeModulation):
+        time = time_modulation(params, jnp.asarray(time, x_t.dtype))
+    blocks, (scale, shift) = jax.tree.map(_beside_steps, (time.blocks, time.final))
     kernel, actions = params["in_proj"]["kernel"], x_t.shape[-1]
-    seen = obs @ kernel[actions:] + params["in_proj"]["bias"][None]
-    x = x_t.swapaxes(0, 1) @ kernel[:actions] + seen[None]  # [H, B, C]
-    for i, modulation in enumerate(told[0]):
+    embedded_obs = obs @ kernel[actions:] + params["in_proj"]["bias"][None]
+    x = x_t.swapaxes(0, 1) @ kernel[:actions] + embedded_obs[None]  # [H, B, C]
+    for i, modulation in enumerate(blocks):
         x = _block(params["mlp_stack"][str(i)], x, modulation)
-    scale, shift = told[1]
     return _linear(params["out_proj"], _normalise(x) * (1 + scale) + shift).swapaxes(0, 1)
 
 

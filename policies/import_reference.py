@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from policies import checkpoint, flow
+from rtc_bench.policies import checkpoint, flow
 
 _ADMITTED = {
     ("numpy.core.multiarray", "_reconstruct"),
@@ -111,8 +111,12 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"usage: {checkpoint.CONVERT}")
     try:
         policy = load(paths[0], weak=options.get("weak"))
-        card = {"task": options["task"], "interface": "kinetix", "data": f"imported from {pathlib.Path(paths[0]).name}"}
-        checkpoint.save_flow(paths[1], policy, card)
+        model_card = {
+            "task": options["task"],
+            "interface": "kinetix",
+            "data": f"imported from {pathlib.Path(paths[0]).name}",
+        }
+        checkpoint.save_flow(paths[1], policy, model_card)
     except (checkpoint.CheckpointError, OSError) as error:
         sys.exit(f"error: {error}")
 

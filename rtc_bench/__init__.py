@@ -1,1 +1,16 @@
-"""Does a way of executing action chunks survive inference delay? The pipeline that finds out."""
+"""How well does a way of executing action chunks survive inference delay?
+
+Rooms, in the order of their imports; each may import those above it, as far as its docstring says::
+
+    common/       settings, errors, devices, files, tables, plots, statistics: what every room uses
+    envs/         task -> observation, reward            (a link to ../envs)
+    policies/     observation -> action chunk            (a link to ../policies)
+    strategies/   request -> the chunk to execute
+    evaluation/   settings -> episodes -> results.csv in a run folder
+    training/     task -> experts -> data -> flow policy, which evaluation then plays
+    analysis/     results.csv and episodes -> curves, paired comparisons
+    reporting/    curves, comparisons -> tables, figures, films, a page, wandb
+    commands.py   a sweep, a comparison: played, analysed and reported
+
+Importing the package itself imports nothing.
+"""

@@ -6,8 +6,8 @@ import pathlib
 
 from _entry import ROOT
 
-import envs
-from rtc_bench import tables
+from rtc_bench import envs
+from rtc_bench.common import tables
 
 Row = dict[str, object]
 
@@ -29,18 +29,18 @@ def command_line(doc: str) -> argparse.ArgumentParser:
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments; a task that does not exist, a count below 1 or a folder out of reach ends the script with one line."""
-    given = parser.parse_args()
-    for task in getattr(given, "tasks", []):
+    args = parser.parse_args()
+    for task in getattr(args, "tasks", []):
         if task not in envs.TASKS:
             parser.error(f"unknown task {task!r}; tasks: {', '.join(envs.TASKS)}")
-    for name, value in vars(given).items():
+    for name, value in vars(args).items():
         if isinstance(value, int) and value < 1:
             parser.error(f"{name} is {value}; give 1 or more")
     try:
-        given.out.mkdir(parents=True, exist_ok=True)
+        args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.error(f"--out {given.out}: {error.strerror}; give a folder where you may write")
-    return given
+        parser.error(f"--out {args.out}: {error.strerror}; give a folder where you may write")
+    return args
 
 
 def record(path: pathlib.Path, rows: list[Row], newest: Row | None = None) -> None:

@@ -14,13 +14,18 @@ import re
 import sys
 import typing
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+SCRIPTS = pathlib.Path(__file__).resolve().parent
+ROOT = SCRIPTS.parent
 CONFIGS = ROOT / "configs"
+
 sys.path.insert(0, str(ROOT))  # a checkout's scripts run that checkout, installed or not
+from rtc_bench.common import errors, schema  # noqa: E402  (light: no JAX)
 
-from rtc_bench import config as configs  # noqa: E402  (light: no JAX)
+sys.path.remove(str(ROOT))  # but what a user's strategy imports is not to be found among its folders or scripts
+if pathlib.Path(sys.path[0]).resolve() == SCRIPTS:
+    del sys.path[0]
 
-OURS = ("envs", "policies", "rtc_bench")  # errors defined here are a user's to mend
+PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
 
 REMEDIES = {
@@ -35,20 +40,20 @@ REMEDIES = {
 def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn:
     """Run "package.module:function" on the settings, and exit.
 
-    ``config_name`` is a file in configs/; ``settings_type`` ("package.module:Class") a configs.Settings dataclass.
+    ``config_name`` is a file in configs/; ``settings_type`` ("package.module:Class") a schema.Settings dataclass.
     Neither the function nor JAX is imported before the command line is known to be good.
     """
     try:
         arguments = sys.argv[1:]
-        settings = _load(settings_type)
+        settings_class = _load(settings_type)
         if {"-h", "--help"} & set(arguments):
-            print(help_text(config_name, settings), end="")
+            print(help_text(config_name, settings_class), end="")
         else:
-            config = compose(config_name, settings, arguments)
+            config = compose(config_name, settings_class, arguments)
             _load(function)(config)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        _tell("interrupted; where it saves as it goes, the same command continues")
+        _print_error("interrupted; where it saves as it goes, the same command continues")
         sys.stdout.flush()
         os._exit(130)  # files are written whole; a thread that still compiles would hold the exit up
     except BrokenPipeError:  # the reader of our output left
@@ -59,37 +64,37 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}" + (f"; {remedy}" if remedy else ""), 2)
     except (ValueError, RuntimeError) as error:
-        if type(error).__module__.partition(".")[0] not in OURS:
+        if type(error).__module__.partition(".")[0] != PACKAGE:
             raise
         _fail(str(error), 2)
     sys.exit(0)
 
 
 def _fail(message: str, status: int) -> typing.NoReturn:
-    _tell(message)
+    _print_error(message)
     sys.exit(status)
 
 
-def _tell(message: str) -> None:
+def _print_error(message: str) -> None:
     if os.environ.get("RTC_BENCH_DEBUG"):
         raise  # the exception that is being handled
     print(f"error: {message}", file=sys.stderr)
 
 
-def _load(place: str):
-    module, _, name = place.partition(":")
+def _load(target: str):
+    module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def compose(config_name: str, settings: type[configs.Settings], arguments: list[str]) -> configs.Settings:
+def compose(config_name: str, settings_class: type[schema.Settings], arguments: list[str]) -> schema.Settings:
     """The checked settings for a command line. Raises ConfigError."""
     import hydra
     import omegaconf
     from hydra.core.override_parser import overrides_parser
     from hydra.errors import HydraException
 
-    arguments = _named(settings, arguments)
-    valid, groups = _keys(settings), _presets(config_name)
+    arguments = _named(settings_class, arguments)
+    valid, groups = _keys(settings_class), _presets(config_name)
     free = [name for name, info in valid.items() if info["free"]]
     overrides = []
     for argument in arguments:
@@ -98,7 +103,7 @@ def compose(config_name: str, settings: type[configs.Settings], arguments: list[
             override = overrides_parser.OverridesParser.create().parse_override(argument)
         except HydraException:
             message = f"cannot read {argument!r}; write key=value, with quotes as in key='\"a b\"'"
-            raise configs.ConfigError(message) from None
+            raise errors.ConfigError(message) from None
         _check_override(override, argument, [*valid, *(f"{name}." for name in free)], groups)
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
         if override.key_or_group in groups:
@@ -109,30 +114,30 @@ def compose(config_name: str, settings: type[configs.Settings], arguments: list[
             composed = hydra.compose(config_name, overrides)
         missing = omegaconf.OmegaConf.missing_keys(composed)
         if missing:
-            needed = sorted(missing)
-            raise configs.ConfigError(f"{', '.join(needed)} is not given; add {needed[0]}=..., see --help")
+            names = sorted(missing)
+            raise errors.ConfigError(f"{', '.join(names)} is not given; add {names[0]}=..., see --help")
         values = omegaconf.OmegaConf.to_container(composed, resolve=True)
     except (HydraException, omegaconf.errors.OmegaConfBaseException) as error:
-        raise configs.ConfigError(f"{' '.join(str(error).split())}; see --help") from error
-    return settings.from_mapping(typing.cast(dict, values))
+        raise errors.ConfigError(f"{' '.join(str(error).split())}; see --help") from error
+    return settings_class.from_mapping(typing.cast(dict, values))
 
 
-def _named(settings: type[configs.Settings], arguments: list[str]) -> list[str]:
+def _named(settings_class: type[schema.Settings], arguments: list[str]) -> list[str]:
     """Arguments without a name go to the setting that admits such, as a list."""
     plain = [text for text in arguments if "=" not in text and not text.startswith(("-", "+", "~"))]
-    if not settings.UNNAMED or not plain:
+    if not settings_class.UNNAMED or not plain:
         return arguments
     listed = ",".join("'" + text.replace("'", "\\'") + "'" for text in plain)
-    return [text for text in arguments if text not in plain] + [f"{settings.UNNAMED}=[{listed}]"]
+    return [text for text in arguments if text not in plain] + [f"{settings_class.UNNAMED}=[{listed}]"]
 
 
 def _check_form(argument: str, valid: dict[str, dict]) -> None:
     if argument.startswith("-"):
-        raise configs.ConfigError(f"unknown flag {argument!r}; settings are written key=value, see --help")
+        raise errors.ConfigError(f"unknown flag {argument!r}; settings are written key=value, see --help")
     if "=" not in argument or argument.startswith("~"):
         name = argument.lstrip("+~").partition("=")[0]
         example = name if name in valid else next(iter(valid))
-        raise configs.ConfigError(f"{argument!r} is not key=value; write for example {example}=..., see --help")
+        raise errors.ConfigError(f"{argument!r} is not key=value; write for example {example}=..., see --help")
 
 
 def _check_override(override, argument: str, valid: list[str], groups: dict[str, list[str]]) -> None:
@@ -140,41 +145,41 @@ def _check_override(override, argument: str, valid: list[str], groups: dict[str,
     key, value = override.key_or_group, argument.partition("=")[2]
     if key in groups:
         if value not in groups[key]:
-            near = configs.nearest(value, groups[key])
-            raise configs.ConfigError(f"unknown {key} {value!r}{near}; {key}: {', '.join(groups[key])}")
+            near = errors.nearest(value, groups[key])
+            raise errors.ConfigError(f"unknown {key} {value!r}{near}; {key}: {', '.join(groups[key])}")
     elif key not in valid and not any(name.endswith(".") and key.startswith(name) for name in valid):
         names = [name for name in [*groups, *valid] if not name.endswith(".")]
         inside = [f"{name}=..." for name in names if name.startswith(f"{key}.")]
         if inside:
-            raise configs.ConfigError(f"{key!r} is a group of settings; write {', '.join(inside)}")
-        raise configs.ConfigError(f"unknown setting {key!r}{configs.nearest(key, names)}; settings: {', '.join(names)}")
+            raise errors.ConfigError(f"{key!r} is a group of settings; write {', '.join(inside)}")
+        raise errors.ConfigError(f"unknown setting {key!r}{errors.nearest(key, names)}; settings: {', '.join(names)}")
     if override.is_sweep_override():
-        raise configs.ConfigError(f"{argument!r} is a list without brackets; write {key}=[{value}]")
+        raise errors.ConfigError(f"{argument!r} is a list without brackets; write {key}=[{value}]")
 
 
-def _keys(settings: type[configs.Settings], prefix: str = "") -> dict[str, dict]:
+def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, dict]:
     """Every setting's dotted name -> its comment, and whether it is a mapping with keys of the user's choice."""
-    own = [inspect.getsource(cls) for cls in reversed(settings.__mro__) if issubclass(cls, configs.Settings)]
-    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:# (.*))?$", "\n".join(own), re.MULTILINE))
-    hints = typing.get_type_hints(settings)
-    found: dict[str, dict] = {}
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+    sources = [inspect.getsource(cls) for cls in reversed(settings_class.__mro__) if issubclass(cls, schema.Settings)]
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:# (.*))?$", "\n".join(sources), re.MULTILINE))
+    hints = typing.get_type_hints(settings_class)
+    keys: dict[str, dict] = {}
+    for field in dataclasses.fields(settings_class):  # type: ignore[arg-type]
         hint = hints[field.name]
-        if isinstance(hint, type) and issubclass(hint, configs.Settings):
-            found |= _keys(hint, f"{prefix}{field.name}.")
+        if isinstance(hint, type) and issubclass(hint, schema.Settings):
+            keys |= _keys(hint, f"{prefix}{field.name}.")
         else:
             free = hint is dict or typing.get_origin(hint) is dict
-            found[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free}
-    return found
+            keys[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free}
+    return keys
 
 
 def _presets(config_name: str) -> dict[str, list[str]]:
     """The names of this script's presets under "preset", if it has any; hydra's group is preset/<script>."""
-    found = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
-    return {"preset": found} if found else {}
+    names = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
+    return {"preset": names} if names else {}
 
 
-def help_text(config_name: str, settings: type[configs.Settings]) -> str:
+def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
     """Usage and examples (the comment that heads the config file), then every setting with its default."""
     import hydra
     import omegaconf
@@ -187,7 +192,7 @@ def help_text(config_name: str, settings: type[configs.Settings]) -> str:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = hydra.compose(config_name)
     rows = [(f"{name}=", "|".join(options), "") for name, options in _presets(config_name).items()]
-    for name, info in _keys(settings).items():
+    for name, info in _keys(settings_class).items():
         if omegaconf.OmegaConf.is_missing(composed, name):
             shown = "(required)"
         else:

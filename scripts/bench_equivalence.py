@@ -17,13 +17,14 @@ import _bench
 import jax
 import numpy as np
 
-import envs
-from envs import kinetix_engine, oracle
-from envs.physics import engine as fast_engine
-from policies import checkpoint
-from rtc_bench import config as configs
-from rtc_bench import evaluator, manifests, parallel, search, statistics, tables
+from rtc_bench import envs
+from rtc_bench.common import devices, files, statistics, tables
+from rtc_bench.envs import equivalence, kinetix_engine
+from rtc_bench.envs.physics import engine as fast_engine
+from rtc_bench.evaluation import evaluator
+from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import naive
+from rtc_bench.training import search, settings
 
 COLUMNS = ("task", "states", "off", "unexplained", "apart_60", "stock_60")
 COLUMNS += ("start_std", "episodes", "solved", "stock_solved", "p", "policy")
@@ -38,15 +39,15 @@ def single_steps(stock: kinetix_engine.KinetixEngine, step) -> tuple[int, int, i
     Half of the episodes start with the scene, half along ways to success that the search finds, where experts go.
     """
     env = envs.make(stock.scene)
-    ways = search.find(env, configs.SearchConfig(), seed=0).states
-    some = np.linspace(0, ways.time.shape[0] - 1, BATCH).astype(int)
-    bodies = [part[:, some] for part in env.engine.bodies(ways.sim)]
-    starts, choose = (None, oracle.to_stock(stock, bodies)), oracle.at_random(BATCH)
-    seen = oracle.join(
-        [oracle.visit(stock, step, choose, batch=BATCH, steps=STEPS // 2, start=start) for start in starts]
+    on_paths = search.find_solutions(env, settings.SearchConfig(), seed=0).states
+    index = np.linspace(0, on_paths.time.shape[0] - 1, BATCH).astype(int)
+    bodies = [part[:, index] for part in env.engine.bodies(on_paths.sim)]
+    starts, choose = (None, equivalence.to_stock(stock, bodies)), equivalence.random_actions(BATCH)
+    visited = equivalence.concatenate(
+        [equivalence.visit(stock, step, choose, batch=BATCH, steps=STEPS // 2, start=start) for start in starts]
     )
-    errors = oracle.errors(env.engine, stock, seen)
-    unexplained = oracle.unexplained(stock, step, seen, errors, batch=BATCH)
+    errors = equivalence.step_errors(env.engine, stock, visited)
+    unexplained = equivalence.count_unexplained(stock, step, visited, errors, batch=BATCH)
     return len(errors.position), int(errors.off().sum()), unexplained
 
 
@@ -54,12 +55,15 @@ def divergence(stock: kinetix_engine.KinetixEngine, step) -> tuple[float, float]
     """Median metres between the engines, and between the stock engine and itself nudged, after ``HORIZON`` steps."""
     fast = fast_engine.FastEngine(stock.scene)
     truth, ours = stock.initial(BATCH), fast.initial(BATCH)
-    nudged, fast_step = oracle.nudged(truth, np.random.default_rng(0)), jax.jit(fast.step)
-    choose = oracle.at_random(BATCH)
+    nudged, fast_step = equivalence.nudge(truth, np.random.default_rng(0)), jax.jit(fast.step)
+    choose = equivalence.random_actions(BATCH)
     for time in range(HORIZON):
         action = choose(time, truth)
         truth, nudged, ours = step(truth, *action)[0], step(nudged, *action)[0], fast_step(ours, *action)[0]
-    own, other = (oracle.apart(bodies, stock.bodies(truth))[0] for bodies in (stock.bodies(nudged), fast.bodies(ours)))
+    own, other = (
+        equivalence.largest_differences(bodies, stock.bodies(truth))[0]
+        for bodies in (stock.bodies(nudged), fast.bodies(ours))
+    )
     return float(np.median(other)), float(np.median(own))
 
 
@@ -72,33 +76,33 @@ def solve_rates(task: str, file: pathlib.Path, episodes: int) -> tuple:
         run = evaluator.Evaluator(env, policy, naive.Naive())
         solved[engine] = int(run(seed=0, episodes=episodes, delay=0, horizon=1).solved.sum())
     p = statistics.two_proportion_p(tuple(solved.values()), (episodes, episodes))
-    return start_std, episodes, *solved.values(), f"{p:.3f}", manifests.sha256(file)[:12]
+    return start_std, episodes, *solved.values(), f"{p:.3f}", files.sha256(file)[:12]
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = _bench.parser(__doc__)
     parser.add_argument("--episodes", type=int, default=2048, help="default 2048")
-    told = "measure solve rates of new policies alone; take everything else from the table in --out"
-    parser.add_argument("--policies", action="store_true", help=told)
-    given = _bench.parse(parser)
-    before: dict[str, _bench.Row] = {row["task"]: row for row in tables.read(given.out / "equivalence.csv")}
-    if given.policies and (missing := [task for task in given.tasks if task not in before]):
-        parser.error(f"--policies: {given.out}/equivalence.csv has no row of {', '.join(missing)}; measure all once")
-    parallel.setup()
+    policies_help = "measure solve rates of new policies alone; take everything else from the table in --out"
+    parser.add_argument("--policies", action="store_true", help=policies_help)
+    args = _bench.parse(parser)
+    rows_by_task: dict[str, _bench.Row] = {row["task"]: row for row in tables.read(args.out / "equivalence.csv")}
+    if args.policies and (missing := [task for task in args.tasks if task not in rows_by_task]):
+        parser.error(f"--policies: {args.out}/equivalence.csv has no row of {', '.join(missing)}; measure all once")
+    devices.setup()
     step = jax.jit(kinetix_engine.KinetixEngine(envs.tasks.scene("catapult")).step)  # a scene is data to it
-    for task in given.tasks:
-        policy, row = checkpoint.zoo().get(task), before.get(task, {})
-        if not given.policies:
+    for task in args.tasks:
+        policy, row = checkpoint.zoo_files().get(task), rows_by_task.get(task, {})
+        if not args.policies:
             stock = kinetix_engine.KinetixEngine(envs.tasks.scene(task))
             physics = (task, *single_steps(stock, step), *(f"{metres:.1e}" for metres in divergence(stock, step)))
             row = dict(zip(COLUMNS[:6], physics, strict=True))
-        if not policy or row.get("policy") != manifests.sha256(policy)[:12] or "start_std" not in row:
-            rates = solve_rates(task, policy, given.episodes) if policy else ("",) * 6
+        if not policy or row.get("policy") != files.sha256(policy)[:12] or "start_std" not in row:
+            rates = solve_rates(task, policy, args.episodes) if policy else ("",) * 6
             row |= dict(zip(COLUMNS[6:], rates, strict=True))
-        before[task] = row
-        rows = [before[name] for name in envs.TASKS if name in before]
-        _bench.record(given.out / "equivalence.csv", rows, newest=row)
+        rows_by_task[task] = row
+        rows = [rows_by_task[name] for name in envs.TASKS if name in rows_by_task]
+        _bench.record(args.out / "equivalence.csv", rows, newest=row)
 
 
 if __name__ == "__main__":

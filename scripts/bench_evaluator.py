@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import envs
-from policies import checkpoint, flow
-from rtc_bench import config as configs
-from rtc_bench import evaluator, parallel, strategies
-from rtc_bench.strategies import base
+from rtc_bench import envs
+from rtc_bench.common import devices, schema
+from rtc_bench.envs import env as task_env
+from rtc_bench.evaluation import evaluator, settings
+from rtc_bench.policies import checkpoint, flow
+from rtc_bench.strategies import base, registry
 
 TASKS = ("grasp_easy", "cartpole_thrust", "mjc_half_cheetah", "h17_unicycle")
 STEPS, CHUNKS = 64, 8  # of a timing of the parts
@@ -33,7 +34,7 @@ def _blocks(count: int) -> tuple[int, int]:
     return -(-local // size), size
 
 
-def physics(env: envs.env.TaskEnv, trained: flow.FlowPolicy, blocks: int, size: int) -> Part:
+def physics(env: task_env.TaskEnv, trained: flow.FlowPolicy, blocks: int, size: int) -> Part:
     """``STEPS`` control steps of ``blocks`` x ``size`` episodes a device, on the way that the policy takes.
 
     How much there is to compute hangs on what touches; so the policy's actions are recorded, and played again.
@@ -42,9 +43,9 @@ def physics(env: envs.env.TaskEnv, trained: flow.FlowPolicy, blocks: int, size: 
     def play(key, choose):
         obs, state = env.reset(key, size)
 
-        def step(carry, given):
+        def step(carry, step_input):
             obs, state = carry
-            key, chosen = given
+            key, chosen = step_input
             action = choose(obs, key, chosen)
             obs, state, reward, *_ = env.step(jax.random.split(key, size), state, action)
             return (obs, state), (action, reward.sum())
@@ -53,24 +54,25 @@ def physics(env: envs.env.TaskEnv, trained: flow.FlowPolicy, blocks: int, size: 
 
     def planned(obs, key, _):
         noise = jax.random.normal(key, (size, trained.config.horizon, trained.config.action_size))
-        return strategies.get("naive").sample(trained, obs, noise)[:, 0]
+        return registry.get("naive").sample(trained, obs, noise)[:, 0]
 
     def record(key):
         return play(key, planned)(None)[1][0]
 
-    def replay(given):
-        (obs, state), (_, reward) = play(given[0], lambda obs, key, chosen: chosen)(given[1])
+    def replay(block):
+        key, actions = block
+        (obs, state), (_, reward) = play(key, lambda obs, key, chosen: chosen)(actions)
         return obs, state, reward
 
     keys = _keys(blocks)
-    actions = parallel.Spread(lambda keys: jax.lax.map(record, keys))(keys)
-    run = parallel.Spread(lambda keys, actions: jax.lax.map(replay, (keys, actions)))
+    actions = devices.ShardedFunction(lambda keys: jax.lax.map(record, keys))(keys)
+    run = devices.ShardedFunction(lambda keys, actions: jax.lax.map(replay, (keys, actions)))
     return lambda: jax.block_until_ready(run(keys, actions))
 
 
 def policy(trained: flow.FlowPolicy, strategy: base.Strategy, blocks: int, size: int) -> Part:
     """``CHUNKS`` requests of ``blocks`` x ``size`` episodes a device, with their flow noise, at d = s = 2."""
-    trained = trained.ready([strategy.flow_steps])
+    trained = trained.with_time_modulations([strategy.flow_steps])
     shape = (size, trained.config.horizon, trained.config.action_size)
     two = jnp.int32(2)
 
@@ -86,7 +88,7 @@ def policy(trained: flow.FlowPolicy, strategy: base.Strategy, blocks: int, size:
         start = jnp.zeros(shape), strategy.init(trained, size)
         return jax.lax.scan(ask, start, jax.random.split(key, CHUNKS))[0]
 
-    run, keys = parallel.Spread(lambda keys: jax.lax.map(block, keys)), _keys(blocks)
+    run, keys = devices.ShardedFunction(lambda keys: jax.lax.map(block, keys)), _keys(blocks)
     return lambda: jax.block_until_ready(run(keys))
 
 
@@ -101,31 +103,31 @@ def seconds(call: Part) -> float:
     return time.perf_counter() - began
 
 
-def measure(task: str, built: Mapping[str, base.Strategy], cells, episodes: int, repeats: int) -> list[_bench.Row]:
+def measure(task: str, strategies: Mapping[str, base.Strategy], cells, episodes: int, repeats: int) -> list[_bench.Row]:
     """Rows of a task."""
     env = envs.make(task)
-    trained, _ = checkpoint.load_flow(checkpoint.zoo()[task], **env.signature)
-    player = evaluator.Evaluator(env, trained, *built.values(), batch=episodes)
+    trained, _ = checkpoint.load_flow(checkpoint.zoo_files()[task], **env.signature)
+    player = evaluator.Evaluator(env, trained, *strategies.values(), batch=episodes)
     blocks, size = _blocks(episodes)
     played = blocks * size * jax.device_count()
     bodies, rows = physics(env, trained, blocks, size), []
-    asks = {name: policy(trained, strategy, blocks, size) for name, strategy in built.items()}
+    asks = {name: policy(trained, strategy, blocks, size) for name, strategy in strategies.items()}
     first = seconds(lambda: player(seed=0, episodes=episodes, delay=0, horizon=1))
     compile_s = first - seconds(lambda: player(seed=0, episodes=episodes, delay=0, horizon=1))
     for part in (bodies, *asks.values()):
         part()  # compiles
-    for which, (name, ask) in enumerate(asks.items()):
+    for strategy_index, (name, ask) in enumerate(asks.items()):
         for d, s in cells:
-            cell = {"seed": 0, "episodes": episodes, "delay": d, "horizon": s, "which": which}
+            cell = {"seed": 0, "episodes": episodes, "delay": d, "horizon": s, "strategy_index": strategy_index}
             length = player(**cell).length
             steps, chunks = int(length.sum()), int(np.ceil(length / s).sum())
-            told: list[tuple[float, float, float]] = []
-            while len(told) < repeats or (sum(map(sum, told)) < SECONDS and len(told) < 5 * repeats):
+            timings: list[tuple[float, float, float]] = []
+            while len(timings) < repeats or (sum(map(sum, timings)) < SECONDS and len(timings) < 5 * repeats):
                 took = seconds(lambda cell=cell: player(**cell))
                 physics_s = seconds(bodies) * steps / (STEPS * played)
-                told.append((took, physics_s, seconds(ask) * chunks / (CHUNKS * played)))
-            took, physics_s, policy_s = (statistics.median(column) for column in zip(*told, strict=True))
-            share = statistics.median((body + ask) / whole for whole, body, ask in told)
+                timings.append((took, physics_s, seconds(ask) * chunks / (CHUNKS * played)))
+            took, physics_s, policy_s = (statistics.median(column) for column in zip(*timings, strict=True))
+            share = statistics.median((body + ask) / whole for whole, body, ask in timings)
             row = {"task": task, "strategy": name, "delay": d, "horizon": s, "episodes": episodes, "steps": steps}
             row |= {"chunks": chunks, "seconds": f"{took:.3f}", "physics_s": f"{physics_s:.3f}"}
             rows.append(
@@ -139,15 +141,21 @@ def main() -> None:
     parser = _bench.parser(__doc__, TASKS)
     parser.add_argument("--episodes", type=int, default=256, help="default 256")
     parser.add_argument("--repeats", type=int, default=3, help="default 3")
-    given = _bench.parse(parser)
-    parallel.setup()
+    args = _bench.parse(parser)
+    devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
-    built = {name: strategies.get(name) for name in configs.STRATEGIES}
+    strategies = {name: registry.get(name) for name in settings.STRATEGIES}
     rows: list[_bench.Row] = []
-    for task in given.tasks:
-        for row in measure(task, built, configs.cells([1, 3], "auto", configs.HORIZON), given.episodes, given.repeats):
+    for task in args.tasks:
+        for row in measure(
+            task,
+            strategies,
+            settings.delay_horizon_pairs([1, 3], "auto", schema.PREDICTION_HORIZON),
+            args.episodes,
+            args.repeats,
+        ):
             rows.append(row)
-            _bench.record(given.out / "evaluator.csv", rows)
+            _bench.record(args.out / "evaluator.csv", rows)
 
 
 if __name__ == "__main__":

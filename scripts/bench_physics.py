@@ -14,8 +14,8 @@ import _bench
 import jax
 import jax.numpy as jnp
 
-import envs
-from rtc_bench import parallel, pictures
+from rtc_bench import envs
+from rtc_bench.common import devices, plotting
 
 ENGINES = {"specialised": "fast", "stock": "kinetix"}
 STEPS = {"specialised": 32, "stock": 2}  # control steps a run
@@ -26,8 +26,8 @@ class Run:
     """Episodes of one task on one engine under random actions that are held for a run, compiled for a batch size."""
 
     def __init__(self, task: str, name: str, batch: int, compiled: dict[Any, Callable]):
-        devices, engine = jax.device_count(), envs.make(task, engine=ENGINES[name]).engine
-        self.local, self.total = batch // devices, batch // devices * devices * STEPS[name]
+        device_count, engine = jax.device_count(), envs.make(task, engine=ENGINES[name]).engine
+        self.local, self.total = batch // device_count, batch // device_count * device_count * STEPS[name]
 
         def roll(sim, motors, thrusters):
             def step(sim, _):
@@ -36,16 +36,16 @@ class Run:
             return jax.lax.scan(step, sim, length=STEPS[name])[0]
 
         start = engine.initial(self.local)
-        self.sim = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (devices, *leaf.shape)), start)
-        self.devices, self.runs = devices, 0
+        self.sim = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (device_count, *leaf.shape)), start)
+        self.device_count, self.runs = device_count, 0
         if name == "specialised":
             alone = (part[0] for part in self.actions())
             began = time.perf_counter()
             step = jax.jit(engine.step).lower(start, *alone).compile()
-            self.compile_s, self.peak_mb = time.perf_counter() - began, _peak(step) * devices / 2**20
-            self.run = parallel.Spread(roll)
+            self.compile_s, self.peak_mb = time.perf_counter() - began, _peak(step) * device_count / 2**20
+            self.run = devices.ShardedFunction(roll)
         else:  # to the stock engine a scene is data: all tasks share one compilation
-            self.run = compiled.setdefault(batch, parallel.Spread(roll))
+            self.run = compiled.setdefault(batch, devices.ShardedFunction(roll))
         for _ in range(3 if name == "specialised" else 1):
             self()  # compiles, and takes the specialised engine away from the start, where nothing touches yet
 
@@ -53,8 +53,8 @@ class Run:
         """Random motors and thrusters, other ones for every run."""
         motors, thrusters = jax.random.split(jax.random.key(self.runs))
         return (
-            jax.random.uniform(motors, (self.devices, 4, self.local), minval=-1.0),
-            jax.random.uniform(thrusters, (self.devices, 2, self.local)),
+            jax.random.uniform(motors, (self.device_count, 4, self.local), minval=-1.0),
+            jax.random.uniform(thrusters, (self.device_count, 2, self.local)),
         )
 
     def __call__(self) -> float:
@@ -83,7 +83,7 @@ def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Pa
                 for name, run in runs.items():
                     rates[name].append(run())
             stock, fast = (statistics.median(rates[name]) for name in ("stock", "specialised"))
-            own = runs["specialised"]
+            specialised = runs["specialised"]
             rows.append(
                 {
                     "task": task,
@@ -91,8 +91,8 @@ def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Pa
                     "stock": round(stock),
                     "specialised": round(fast),
                     "ratio": round(fast / stock, 1),
-                    "compile_s": round(own.compile_s, 1),
-                    "peak_mb": round(own.peak_mb, 1),
+                    "compile_s": round(specialised.compile_s, 1),
+                    "peak_mb": round(specialised.peak_mb, 1),
                 }
             )
             _bench.record(path, rows)
@@ -108,24 +108,24 @@ def draw(rows: list[Any], path: pathlib.Path) -> None:
 
     batches = sorted({row["batch"] for row in rows})
     batch = PICTURE_BATCH if PICTURE_BATCH in batches else batches[-1]
-    shown = [row for row in rows if row["batch"] == batch]
-    figure, axis = pyplot.subplots(figsize=(9, 0.36 * len(shown) + 1.5))
-    places = list(range(len(shown)))[::-1]
+    drawn = [row for row in rows if row["batch"] == batch]
+    figure, axis = pyplot.subplots(figsize=(9, 0.36 * len(drawn) + 1.5))
+    heights = list(range(len(drawn)))[::-1]
     axis.hlines(
-        places, [row["stock"] for row in shown], [row["specialised"] for row in shown], color="#d8d8d8", lw=2, zorder=1
+        heights, [row["stock"] for row in drawn], [row["specialised"] for row in drawn], color="#d8d8d8", lw=2, zorder=1
     )
     for name, colour in (("stock", "#8c8c8c"), ("specialised", "#0b6e99")):
-        axis.scatter([row[name] for row in shown], places, s=55, color=colour, label=name, zorder=2)
-    for place, row in zip(places, shown, strict=True):
-        axis.text(row["specialised"] * 1.12, place, f"{row['ratio']:.0f} x", va="center", fontsize=9)
+        axis.scatter([row[name] for row in drawn], heights, s=55, color=colour, label=name, zorder=2)
+    for height, row in zip(heights, drawn, strict=True):
+        axis.text(row["specialised"] * 1.12, height, f"{row['ratio']:.0f} x", va="center", fontsize=9)
     axis.set_xscale("log")
-    axis.set_xlim(right=max(row["specialised"] for row in shown) * 2)
-    axis.set_yticks(places, [row["task"] for row in shown])
+    axis.set_xlim(right=max(row["specialised"] for row in drawn) * 2)
+    axis.set_yticks(heights, [row["task"] for row in drawn])
     axis.set_xlabel(f"control steps a second, batch {batch} on {_machine()} (logarithmic)")
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    pictures.save(figure, path)
+    plotting.save(figure, path)
 
 
 def _machine() -> str:
@@ -138,17 +138,17 @@ def main() -> None:
     parser = _bench.parser(__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 512, 4096], help="default 64 512 4096")
     parser.add_argument("--repeats", type=int, default=5, help="default 5")
-    given = _bench.parse(parser)
-    parallel.setup()
-    if min(given.batch) < jax.device_count():
+    args = _bench.parse(parser)
+    devices.setup()
+    if min(args.batch) < jax.device_count():
         parser.error(f"a batch has at least one environment a device, {jax.device_count()} here")
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are cold ones
-    rows: list[Any] = measure(given.tasks, given.batch, given.repeats, given.out / "physics.csv")
-    draw(rows, given.out / "physics.png")
-    for batch in given.batch:
+    rows: list[Any] = measure(args.tasks, args.batch, args.repeats, args.out / "physics.csv")
+    draw(rows, args.out / "physics.png")
+    for batch in args.batch:
         ratios = [row["ratio"] for row in rows if row["batch"] == batch]
         print(f"batch {batch}: median ratio {statistics.median(ratios):.1f}, lowest {min(ratios):.1f}")
-    print(f"written to {given.out}: physics.csv, physics.png")
+    print(f"written to {args.out}: physics.csv, physics.png")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from unittest import mock
 import _bench
 import jax.numpy as jnp
 
-from rtc_bench import config as configs
-from rtc_bench import curriculum, learning, parallel, ppo, tables, train_expert
+from rtc_bench.common import devices, tables
+from rtc_bench.training import curriculum, expert_training, learning_curves, ppo, search, settings
 
 TASKS = ("catapult", "trampoline")
 
@@ -27,7 +27,7 @@ class Variant(NamedTuple):
     """A change of settings, or of a function."""
 
     settings: dict[str, Any]
-    place: Any = None  # module
+    module: Any = None
     name: str = ""
     value: Any = None
 
@@ -37,9 +37,9 @@ def _to_where_it_touches(before, after, solved, *, gamma: float):
     return before - gamma * after
 
 
-def _unscaled(find: Callable, config: configs.ExpertConfig, seed: int):
-    ways = find(config, seed)
-    return dataclasses.replace(ways, obs_mean=jnp.zeros_like(ways.obs_mean), obs_std=jnp.ones_like(ways.obs_std))
+def _unscaled(find: Callable, config: settings.ExpertConfig, seed: int) -> search.SolutionPaths:
+    paths = find(config, seed)
+    return dataclasses.replace(paths, obs_mean=jnp.zeros_like(paths.obs_mean), obs_std=jnp.ones_like(paths.obs_std))
 
 
 VARIANTS = {
@@ -52,39 +52,42 @@ VARIANTS = {
     "little exploration": Variant({"explore": 0.2}),
     "never given up early": Variant({"patience": 1e6}),
     "observations not scaled": Variant(
-        {}, train_expert, "find_ways", functools.partial(_unscaled, train_expert.find_ways)
+        {},
+        expert_training,
+        "load_or_find_solutions",
+        functools.partial(_unscaled, expert_training.load_or_find_solutions),
     ),
     "no actuation noise, also in the evaluation": Variant({"noise_std": 0.0}),
 }
 
 
 def _changed(variant: Variant) -> contextlib.AbstractContextManager:
-    return mock.patch.object(*variant[1:]) if variant.place else contextlib.nullcontext()
+    return mock.patch.object(*variant[1:]) if variant.module else contextlib.nullcontext()
 
 
 def main() -> None:
     """Train, print and write."""
     parser = _bench.parser(__doc__, TASKS)
     parser.add_argument("--steps", type=int, default=3_000_000, help="control steps a seed; default 3,000,000")
-    given = _bench.parse(parser)
-    parallel.setup()
-    points: list[learning.Point] = []
-    ends: list[learning.Point] = []
-    for task in given.tasks:
+    args = _bench.parse(parser)
+    devices.setup()
+    points: list[learning_curves.Point] = []
+    evaluations: list[learning_curves.Point] = []
+    for task in args.tasks:
         for title, variant in VARIANTS.items():
             folder = pathlib.Path("runs/recipe") / re.sub(r"\W+", "_", title)
-            settings = configs.ExpertConfig(task, steps=given.steps, enough=2.0, spare=0, out=str(folder))
+            config = settings.ExpertConfig(task, steps=args.steps, enough=2.0, spare=0, out=str(folder))
             with _changed(variant):
-                train_expert.train(dataclasses.replace(settings, **variant.settings))
+                expert_training.train(dataclasses.replace(config, **variant.settings))
             panel = f"{task}:\n{title}"
-            points += [{"variant": title, **point} for point in learning.read(folder, task)]
-            final = learning.finals(folder, task)
-            ends += [{**head, "task": panel} for head in final]
-            rates = ", ".join(f"{head['solve_rate']:.3f}" for head in final)
+            points += [{"variant": title, **point} for point in learning_curves.read_logs(folder, task)]
+            finals = learning_curves.read_evaluations(folder, task)
+            evaluations += [{**header, "task": panel} for header in finals]
+            rates = ", ".join(f"{header['solve_rate']:.3f}" for header in finals)
             print(f"{task}, {title}: {rates} without exploration", flush=True)
-            tables.write(points, given.out / "recipe.csv")
-            shown = [{**point, "task": f"{point['task']}:\n{point['variant']}"} for point in points]
-            learning.picture(shown, ends, given.out / "recipe.png")
+            tables.write(points, args.out / "recipe.csv")
+            panels = [{**point, "task": f"{point['task']}:\n{point['variant']}"} for point in points]
+            learning_curves.plot(panels, evaluations, args.out / "recipe.png")
 
 
 if __name__ == "__main__":

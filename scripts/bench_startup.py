@@ -25,13 +25,13 @@ def cpu_seconds(script: pathlib.Path) -> float:
 
 def main() -> None:
     """Measure, print and write."""
-    given = _bench.parse(_bench.command_line(__doc__))
+    args = _bench.parse(_bench.command_line(__doc__))
     rows: list[_bench.Row] = []
     for path in sorted(path for path in SCRIPTS.glob("*.py") if not path.name.startswith(("_", "bench_"))):
         cpu_seconds(path)
         took = statistics.median(cpu_seconds(path) for _ in range(REPEATS))
         rows.append({"script": path.stem, "cpu_s": f"{took:.3f}"})
-        _bench.record(given.out / "startup.csv", rows)
+        _bench.record(args.out / "startup.csv", rows)
 
 
 if __name__ == "__main__":

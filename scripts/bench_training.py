@@ -11,9 +11,9 @@ import _bench
 import jax
 import jax.numpy as jnp
 
-import envs
-from rtc_bench import config as configs
-from rtc_bench import parallel, search, train_expert
+from rtc_bench import envs
+from rtc_bench.common import devices
+from rtc_bench.training import expert_training, search, settings
 
 TASKS = ("cartpole_thrust", "mjc_walker")
 
@@ -31,35 +31,35 @@ def rate(call, steps: int, repeats: int) -> tuple[float, float]:
 
 def measure(task: str, repeats: int) -> _bench.Row:
     """A row of the table. One seed on each device, as training runs them."""
-    config = configs.ExpertConfig(task=task, seeds=jax.device_count())
+    config = settings.ExpertConfig(task=task, seeds=jax.device_count())
     env = envs.make(task)
     _, state = env.reset(jax.random.key(0), 1)
-    nothing = search.Ways(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), env.max_steps, 0)
-    trainer = train_expert.Trainer(config)
-    runners = [trainer.start(seed, nothing) for seed in range(config.seeds)]
+    no_paths = search.SolutionPaths(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), env.max_steps, 0)
+    trainer = expert_training.Trainer(config)
+    states = [trainer.start(seed, no_paths) for seed in range(config.seeds)]
     steps = trainer.samples * config.seeds
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runners)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
-    def roll(runner: train_expert.Runner):
-        keys = jax.random.split(runner.key, config.rollout)
-        step = functools.partial(trainer._control_step, runner.course, runner.expert, jnp.float32(1.0))
-        return jax.lax.scan(step, runner.worlds, (jnp.zeros((config.rollout, config.envs), int), keys))
+    def roll(training: expert_training.TrainingState):
+        keys = jax.random.split(training.key, config.rollout)
+        step = functools.partial(trainer._control_step, training.starts, training.expert, jnp.float32(1.0))
+        return jax.lax.scan(step, training.rollout, (jnp.zeros((config.rollout, config.envs), int), keys))
 
-    def simulate(runner: train_expert.Runner):
-        action = jax.random.uniform(runner.key, (config.envs, env.action_size), minval=-1.0)
+    def simulate(training: expert_training.TrainingState):
+        action = jax.random.uniform(training.key, (config.envs, env.action_size), minval=-1.0)
 
         def step(state, key):
             _, after, _, terminated, truncated, _ = env.step(key, state, action)
-            return env.where(terminated | truncated, runner.worlds.state, after), None
+            return env.where(terminated | truncated, training.rollout.state, after), None
 
-        return jax.lax.scan(step, runner.worlds.state, jax.random.split(runner.key, config.rollout))[0]
+        return jax.lax.scan(step, training.rollout.state, jax.random.split(training.key, config.rollout))[0]
 
-    training, compile_s = rate(lambda: [runner for runner, _ in trainer.advance(runners, 1)], steps, repeats)
-    parts = [functools.partial(parallel.Spread(part), stacked) for part in (roll, simulate)]
+    training_rate, compile_s = rate(lambda: [training for training, _ in trainer.advance(states, 1)], steps, repeats)
+    parts = [functools.partial(devices.ShardedFunction(part), stacked) for part in (roll, simulate)]
     rollouts, physics = (round(rate(part, steps, repeats)[0]) for part in parts)
     return {
         "task": task,
-        "training": round(training),
+        "training": round(training_rate),
         "rollouts": rollouts,
         "physics": physics,
         "compile_s": round(compile_s, 1),
@@ -70,13 +70,13 @@ def main() -> None:
     """Measure, print and write."""
     parser = _bench.parser(__doc__, TASKS)
     parser.add_argument("--repeats", type=int, default=7, help="default 7")
-    given = _bench.parse(parser)
-    parallel.setup()
+    args = _bench.parse(parser)
+    devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
     rows: list[_bench.Row] = []
-    for task in given.tasks:
-        rows.append(measure(task, given.repeats))
-        _bench.record(given.out / "training.csv", rows)
+    for task in args.tasks:
+        rows.append(measure(task, args.repeats))
+        _bench.record(args.out / "training.csv", rows)
 
 
 if __name__ == "__main__":

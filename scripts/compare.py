@@ -3,4 +3,4 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("compare", "rtc_bench.config:CompareConfig", "rtc_bench.compare:run")
+    _entry.main("compare", "rtc_bench.evaluation.settings:CompareConfig", "rtc_bench.commands:compare")

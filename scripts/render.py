@@ -3,4 +3,4 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("render", "rtc_bench.config:RenderConfig", "rtc_bench.film:make")
+    _entry.main("render", "rtc_bench.reporting.settings:RenderConfig", "rtc_bench.reporting.film:render")

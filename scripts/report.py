@@ -3,4 +3,4 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("report", "rtc_bench.config:ReportConfig", "rtc_bench.report:run")
+    _entry.main("report", "rtc_bench.reporting.settings:ReportConfig", "rtc_bench.reporting.report:report")

@@ -3,4 +3,4 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("sweep", "rtc_bench.config:SweepConfig", "rtc_bench.sweep:run")
+    _entry.main("sweep", "rtc_bench.evaluation.settings:SweepConfig", "rtc_bench.commands:sweep")

@@ -3,4 +3,4 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("train_flow", "rtc_bench.config:TrainFlowConfig", "rtc_bench.pipeline:train_flows")
+    _entry.main("train_flow", "rtc_bench.training.settings:TrainFlowConfig", "rtc_bench.training.pipeline:train_flows")

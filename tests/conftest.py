@@ -10,9 +10,9 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import jax
 import pytest
 
-from rtc_bench import parallel
+from rtc_bench.common import devices
 
-parallel.setup()
+devices.setup()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from envs import scene as scenes
+from rtc_bench.envs import scene as scenes
 
 DT = 1 / 60  # s, one physics step
 PHYSICS_STEPS = 2  # per control step

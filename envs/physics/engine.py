@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs import scene as scenes
-from envs.physics import constants as const
-from envs.physics import state as states
-from envs.physics import step as steps
+from rtc_bench.envs import scene as scenes
+from rtc_bench.envs.physics import constants as const
+from rtc_bench.envs.physics import state as states
+from rtc_bench.envs.physics import step as steps
 
 CPU_BLOCK = 256  # environments that a CPU core steps together: few enough to stay in its cache
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from envs import scene as scenes
-from envs.physics import collide, solve
-from envs.physics import constants as const
-from envs.physics import state as states
+from rtc_bench.envs import scene as scenes
+from rtc_bench.envs.physics import collision, contact_solver
+from rtc_bench.envs.physics import constants as const
+from rtc_bench.envs.physics import state as states
 
 
 class Arm(NamedTuple):
@@ -22,12 +22,12 @@ class Arm(NamedTuple):
     off_rest: Array
 
 
-def joint_arms(constants: const.Constants, where: collide.Pose, angle: Array) -> list[Arm]:
+def joint_arms(constants: const.Constants, pose: collision.Pose, angle: Array) -> list[Arm]:
     """Arms of every joint; ``angle`` is [M, B]."""
 
     def turned(row: int, anchor: scenes.Point) -> tuple[Array, Array]:
         x, y = np.float32(anchor[0]), np.float32(anchor[1])
-        return where.cos[row] * x - where.sin[row] * y, where.sin[row] * x + where.cos[row] * y
+        return pose.cos[row] * x - pose.sin[row] * y, pose.sin[row] * x + pose.cos[row] * y
 
     def angle_of(row: int):
         moving = row < constants.bodies.moving
@@ -42,7 +42,7 @@ def joint_arms(constants: const.Constants, where: collide.Pose, angle: Array) ->
 class Rows:
     """Bodies unpacked into one [B] array per body and quantity, so that joints can update bodies in turn."""
 
-    def __init__(self, constants: const.Constants, bodies: solve.Bodies):
+    def __init__(self, constants: const.Constants, bodies: contact_solver.Bodies):
         self.bodies = constants.bodies
         (self.x, self.y), (self.vx, self.vy) = (map(list, part) for part in (bodies.position, bodies.velocity))
         self.w = list(bodies.spin)
@@ -61,12 +61,12 @@ class Rows:
             for name, change in changes.items():
                 getattr(self, name)[row] = getattr(self, name)[row] + change
 
-    def pack(self) -> solve.Bodies:
+    def pack(self) -> contact_solver.Bodies:
         """Back to arrays."""
         position, velocity = (
             jnp.stack(pair).reshape(2, len(self.w), -1) for pair in (self.x + self.y, self.vx + self.vy)
         )
-        return solve.Bodies(position, velocity, jnp.stack(self.w))
+        return contact_solver.Bodies(position, velocity, jnp.stack(self.w))
 
 
 def warm_start_joints(rows: Rows, constants: const.Constants, arms: list[Arm], sim: states.Sim) -> None:
@@ -93,9 +93,9 @@ def solve_joint(rows: Rows, joint: scenes.Joint, arm: Arm) -> tuple[Array, Array
     speed = jnp.sqrt(rel_x * rel_x + rel_y * rel_y)
     speed = jnp.where(speed == 0, 1.0, speed)
     lever_a, lever_b = (arm.ax * rel_y - arm.ay * rel_x) / speed, (arm.bx * rel_y - arm.by * rel_x) / speed
-    heft = mass + lever_a * lever_a * turn_a + lever_b * lever_b * turn_b
-    px = (rel_x + const.JOINT_VELOCITY_BIAS * gap_x) / heft * const.JOINT_STIFFNESS
-    py = (rel_y + const.JOINT_VELOCITY_BIAS * gap_y) / heft * const.JOINT_STIFFNESS
+    effective = mass + lever_a * lever_a * turn_a + lever_b * lever_b * turn_b
+    px = (rel_x + const.JOINT_VELOCITY_BIAS * gap_x) / effective * const.JOINT_STIFFNESS
+    py = (rel_y + const.JOINT_VELOCITY_BIAS * gap_y) / effective * const.JOINT_STIFFNESS
     spin_a, spin_b = (arm.ax * py - arm.ay * px) * turn_a, -(arm.bx * py - arm.by * px) * turn_b
     twist = _twist(joint, arm.off_rest, wb + spin_b - wa - spin_a) / turn
     pull = const.JOINT_POSITION_BIAS / mass

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from envs.physics import constants as const
+from rtc_bench.envs.physics import constants as const
 
 
 class Motion(NamedTuple):

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from envs.physics import collide, joints, packed, solve, spread
-from envs.physics import constants as const
-from envs.physics import state as states
+from rtc_bench.envs.physics import collision, contact_solver, full_solver, joints, slot_solver
+from rtc_bench.envs.physics import constants as const
+from rtc_bench.envs.physics import state as states
 
 
 def _actuate(
     constants: const.Constants,
     rows: joints.Rows,
     arms: list[joints.Arm],
-    where: collide.Pose,
+    pose: collision.Pose,
     motors: Array,
     thrusters: Array,
 ) -> None:
@@ -33,7 +33,7 @@ def _actuate(
     for thruster in constants.thrusters:
         row = thruster.body
         *_, mass, turn = rows.read(row)
-        cos, sin = where.cos[row], where.sin[row]
+        cos, sin = pose.cos[row], pose.sin[row]
         x, y = thruster.anchor
         arm_x, arm_y = cos * x - sin * y, sin * x + cos * y
         turned = jnp.float32(thruster.rotation)
@@ -56,47 +56,49 @@ def physics_step(
     Order: gravity, manifolds, motors, thrusters, warm start, ten solver iterations (joints, then contacts), Euler, clip.
     """
     sim = sim._replace(motion=sim.motion._replace(vy=sim.motion.vy + constants.gravity * const.DT))
-    where = collide.pose(constants, sim.motion)
-    touching = {kind: getattr(constants, kind) for kind in collide.MANIFOLDS if len(getattr(constants, kind).a)}
-    active = {kind: collide.active(constants, kind, where) for kind in touching}
-    goal, fail = met(touching, active, "goal", sim.motion.x), met(touching, active, "fail", sim.motion.x)
+    pose = collision.pose(constants, sim.motion)
+    touching = {kind: getattr(constants, kind) for kind in collision.MANIFOLDS if len(getattr(constants, kind).a)}
+    active = {kind: collision.active(constants, kind, pose) for kind in touching}
+    goal, fail = touches(touching, active, "goal", sim.motion.x), touches(touching, active, "fail", sim.motion.x)
     pushing = [kind for kind, pairs in touching.items() if len(pairs.solved)]
 
-    usual = [packed.Packed(constants, kind, active[kind]) for kind in pushing]
-    unfit = [few.deal.overflow for few in usual if few.cap < packed.all_slots(constants, few.kind)]
+    usual = [slot_solver.SlotSolver(constants, kind, active[kind]) for kind in pushing]
+    overflows = [
+        solver.slots.overflow for solver in usual if solver.cap < slot_solver.all_slots(constants, solver.kind)
+    ]
 
     def usually(sim: states.Sim) -> states.Sim:
-        return _solve(constants, usual, sim, where, motors, thrusters)
+        return _solve(constants, usual, sim, pose, motors, thrusters)
 
     def rarely(sim: states.Sim) -> states.Sim:
-        every = [spread.Spread(constants, few.kind, few.deal.batch) for few in usual]
-        return _solve(constants, every, sim, where, motors, thrusters)
+        full = [full_solver.FullSolver(constants, solver.kind, solver.slots.batch) for solver in usual]
+        return _solve(constants, full, sim, pose, motors, thrusters)
 
     # A contact is never dropped: if one environment of the batch has too many, all get the slow solver.
-    sim = jax.lax.cond(jnp.stack(unfit).any(), rarely, usually, sim) if unfit else usually(sim)
+    sim = jax.lax.cond(jnp.stack(overflows).any(), rarely, usually, sim) if overflows else usually(sim)
     return sim._replace(motion=_advance(sim.motion)), goal, fail
 
 
 def _solve(
     constants: const.Constants,
-    solvers: Sequence[solve.Solver],
+    solvers: Sequence[contact_solver.ContactSolver],
     sim: states.Sim,
-    where: collide.Pose,
+    pose: collision.Pose,
     motors: Array,
     thrusters: Array,
 ) -> states.Sim:
     """Everything that changes velocities: motors, thrusters, warm start and the solver iterations."""
     motion = sim.motion
-    bodies = solve.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
-    slots = {solver.kind: solver.gather(where, bodies) for solver in solvers}
-    arms = joints.joint_arms(constants, where, motion.angle)
+    bodies = contact_solver.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
+    slots = {solver.kind: solver.gather(pose, bodies) for solver in solvers}
+    arms = joints.joint_arms(constants, pose, motion.angle)
     rows = joints.Rows(constants, bodies)
-    _actuate(constants, rows, arms, where, motors, thrusters)
+    _actuate(constants, rows, arms, pose, motors, thrusters)
     joints.warm_start_joints(rows, constants, arms, sim)
     bodies, impulses = rows.pack(), {}
     for solver in solvers:
-        kept = getattr(sim, solver.kind)
-        bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], kept)
+        previous = getattr(sim, solver.kind)
+        bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], previous)
 
     def iterate(_, carry):
         bodies, impulses, pulls = carry
@@ -139,7 +141,7 @@ def _advance(motion: states.Motion) -> states.Motion:
     )
 
 
-def met(pairs: dict[str, const.Pairs], active: dict[str, Array], role: str, like: Array) -> Array:
+def touches(pairs: dict[str, const.Pairs], active: dict[str, Array], role: str, like: Array) -> Array:
     """Whether any pair with this role ("goal" or "fail") touches, [B]; pairs masked by a joint count too."""
     flags = [active[kind][getattr(kind_pairs, role)].any(0) for kind, kind_pairs in pairs.items()]
     return jnp.stack([*flags, jnp.zeros(like.shape[-1], bool)]).any(0)
@@ -147,8 +149,8 @@ def met(pairs: dict[str, const.Pairs], active: dict[str, Array], role: str, like
 
 def distance(constants: const.Constants, motion: states.Motion) -> Array:
     """Metres between the centres of green and blue, [B]; summed if a scene has several such pairs."""
-    where = collide.pose(constants, motion)
-    gaps = [jnp.sqrt((where.x[a] - where.x[b]) ** 2 + (where.y[a] - where.y[b]) ** 2) for a, b in constants.goal_rows]
+    pose = collision.pose(constants, motion)
+    gaps = [jnp.sqrt((pose.x[a] - pose.x[b]) ** 2 + (pose.y[a] - pose.y[b]) ** 2) for a, b in constants.goal_rows]
     return sum(gaps, jnp.zeros(motion.x.shape[-1]))
 
 
@@ -161,10 +163,10 @@ def control_step(
     distance in metres. The first of the two physics steps in which something is decided decides; red outweighs blue.
     """
 
-    def once(sim, _):
+    def step(sim, _):
         sim, goal, fail = physics_step(constants, sim, motors, thrusters)
         return sim, (goal & ~fail, fail, distance(constants, sim.motion))
 
-    sim, (goal, fail, gap) = jax.lax.scan(once, sim, None, length=const.PHYSICS_STEPS)
+    sim, (goal, fail, gap) = jax.lax.scan(step, sim, None, length=const.PHYSICS_STEPS)
     first = goal[0] | fail[0]
     return sim, jnp.where(first, goal[0], goal[1]), jnp.where(first, fail[0], fail[1]), jnp.where(first, gap[0], gap[1])

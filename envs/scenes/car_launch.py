@@ -1,6 +1,6 @@
 """car_launch: a car on a ledge must jump the gap and touch the box (blue) with its front wheel (green)."""
 
-from envs.scene import BLUE, GREEN, RED, Joint, Scene, circle, quad, walls
+from rtc_bench.envs.scene import BLUE, GREEN, RED, Joint, Scene, circle, quad, walls
 
 
 def scene() -> Scene:

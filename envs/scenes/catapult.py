@@ -1,6 +1,6 @@
 """catapult: a motor arm throws a ball at a small table; the plank on top (green) must fall to the floor (blue)."""
 
-from envs.scene import BLUE, GREEN, Joint, Scene, circle, quad, walls
+from rtc_bench.envs.scene import BLUE, GREEN, Joint, Scene, circle, quad, walls
 
 
 def scene() -> Scene:

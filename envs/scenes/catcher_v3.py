@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from envs.scene import BLUE, GREEN, RED, Joint, Scene, Thruster, circle, quad, walls
+from rtc_bench.envs.scene import BLUE, GREEN, RED, Joint, Scene, Thruster, circle, quad, walls
 
 SQRT_HALF = 0.7071067811865476
 

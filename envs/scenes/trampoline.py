@@ -1,6 +1,6 @@
 """trampoline: a small block (green) slides off a ramp; a car with a bouncy roof must bat it to the goal (blue)."""
 
-from envs.scene import BLUE, GREEN, RED, Joint, Scene, circle, quad, walls
+from rtc_bench.envs.scene import BLUE, GREEN, RED, Joint, Scene, circle, quad, walls
 
 
 def scene() -> Scene:

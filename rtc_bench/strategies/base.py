@@ -5,8 +5,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from jax import Array
 
-from policies import flow, sampling
-from rtc_bench import config as configs
+from rtc_bench.common import schema
+from rtc_bench.policies import flow, sampling
 
 Memory = Any  # a pytree of arrays, each with the batch as its first axis
 
@@ -39,7 +39,7 @@ class Strategy:
     part: ClassVar[int | None] = None  # episodes that a CPU plans at a time (None: all); few where a chunk is dear
 
     def __post_init__(self):
-        configs.at_least(self, flow_steps=1)
+        schema.at_least(self, flow_steps=1)
 
     def check(self, policy: flow.FlowPolicy) -> None:
         """Called before anything runs: raise ConfigError if the policy lacks what the strategy needs."""
@@ -64,5 +64,5 @@ class Strategy:
 
     def sample(self, policy: flow.FlowPolicy, obs: Array, noise: Array) -> Array:
         """Plain Euler sampling."""
-        moments = policy.moments(self.flow_steps)
-        return sampling.euler(lambda x_t, moment: policy.velocity(obs, x_t, moment), noise, moments)
+        modulations = policy.time_modulations(self.flow_steps)
+        return sampling.euler(lambda x_t, modulation: policy.velocity(obs, x_t, modulation), noise, modulations)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rtc_bench import config as configs
+from rtc_bench.common import errors, schema
 from rtc_bench.strategies import base
 from rtc_bench.strategies import prefix_weights as weighting
 
@@ -46,16 +46,16 @@ def select(
     Distances are taken after scaling the action dimensions by ``counted`` [A].
     """
     scale = counted[None, None, None]
-    seen, previous = chunks * scale, previous * scale[0]
-    losses = backward_loss(seen, previous, weights)
+    scaled, previous = chunks * scale, previous * scale[0]
+    losses = backward_loss(scaled, previous, weights)
     if weak_chunks is not None:
         weak = weak_chunks * scale
-        strong_best, weak_best = _best(seen, losses, keep), _best(weak, backward_loss(weak, previous, weights), keep)
-        losses = losses + forward_loss(seen, strong_best, weak_best)
+        strong_best, weak_best = _best(scaled, losses, keep), _best(weak, backward_loss(weak, previous, weights), keep)
+        losses = losses + forward_loss(scaled, strong_best, weak_best)
     return _best(chunks, losses, 1)[0]
 
 
-TOGETHER = 64  # chunks that a CPU samples at a time
+CPU_CHUNKS = 64  # that are sampled at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,23 +70,23 @@ class Bid(base.Strategy):
 
     def __post_init__(self):
         super().__post_init__()
-        configs.at_least(self, samples=1, keep=1)
+        schema.at_least(self, samples=1, keep=1)
         if self.keep > self.samples:
-            raise configs.ConfigError(f"keep={self.keep} of samples={self.samples}; it must be from 1 to samples")
+            raise errors.ConfigError(f"keep={self.keep} of samples={self.samples}; it must be from 1 to samples")
         if self.dimensions == ():
-            raise configs.ConfigError("dimensions=[] counts nothing; name some of the action's, or null for all")
+            raise errors.ConfigError("dimensions=[] counts nothing; name some of the action's, or null for all")
 
     def check(self, policy):
         """The contrast needs an early checkpoint; counted dimensions must exist."""
         if self.use_weak and policy.weak is None:
-            raise configs.ConfigError(
+            raise errors.ConfigError(
                 "bid contrasts with an early checkpoint, and this policy holds none; "
                 "use strategy=bid_no_weak, or a policy trained by scripts/train_flow.py"
             )
         actions = policy.config.action_size
         for dimension in self.dimensions or ():
             if dimension not in range(actions):
-                raise configs.ConfigError(
+                raise errors.ConfigError(
                     f"dimensions={list(self.dimensions)} names {dimension}; this policy's are 0 to {actions - 1}"
                 )
 
@@ -94,10 +94,10 @@ class Bid(base.Strategy):
         """Sample 0 starts from the noise every strategy gets, the others from noise of their own."""
         _, size, actions = request.previous.shape
 
-        def more(key: Array) -> Array:
+        def own_noise(key: Array) -> Array:
             return jax.random.normal(key, (self.samples - 1, size, actions))
 
-        noise = jnp.concatenate([request.noise[None], jax.vmap(more, out_axes=1)(request.key)])
+        noise = jnp.concatenate([request.noise[None], jax.vmap(own_noise, out_axes=1)(request.key)])
         chunks = self._chunks(policy, request.obs, noise)
         weak_chunks = None
         if self.use_weak:
@@ -108,13 +108,13 @@ class Bid(base.Strategy):
 
     def _chunks(self, policy, obs: Array, noise: Array) -> Array:
         """A chunk for each noise [N, B, H, A]. A CPU takes few samples at a time, so that they stay in its cache."""
-        few = math.gcd(self.samples, max(1, TOGETHER // len(obs)))  # divides them
-        together = few if jax.default_backend() == "cpu" else self.samples
-        obs = jnp.tile(obs, (together, 1))
+        divisor = math.gcd(self.samples, max(1, CPU_CHUNKS // len(obs)))
+        samples_at_once = divisor if jax.default_backend() == "cpu" else self.samples
+        obs = jnp.tile(obs, (samples_at_once, 1))
         groups = noise.reshape(-1, obs.shape[0], *noise.shape[2:])
         return jax.lax.map(lambda group: self.sample(policy, obs, group), groups).reshape(noise.shape)
 
     def _counted(self, actions: int) -> Array:
         """[A], 1 for the action dimensions that distances count."""
-        chosen = range(actions) if self.dimensions is None else self.dimensions
-        return jnp.zeros(actions).at[jnp.array(chosen)].set(1.0)
+        dimensions = range(actions) if self.dimensions is None else self.dimensions
+        return jnp.zeros(actions).at[jnp.array(dimensions)].set(1.0)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from policies import flow, sampling
-from rtc_bench import config as configs
+from rtc_bench.common import schema
+from rtc_bench.policies import flow, sampling
 from rtc_bench.strategies import base
 from rtc_bench.strategies import prefix_weights as weighting
 
@@ -16,8 +16,8 @@ from rtc_bench.strategies import prefix_weights as weighting
 def guidance_weight(time: Array, limit: float) -> Array:
     """min(limit, (1 - t)/t * (t^2 + (1 - t)^2)/(1 - t)^2), the limit at t = 0 (algorithm 1, line 21)."""
     rest = 1 - time
-    spread = (time * time + rest * rest) / (rest * rest)
-    raw = jnp.where(time == 0, limit, rest / jnp.where(time == 0, 1.0, time) * spread)
+    variance = (time * time + rest * rest) / (rest * rest)
+    raw = jnp.where(time == 0, limit, rest / jnp.where(time == 0, 1.0, time) * variance)
     return jnp.minimum(raw, limit)
 
 
@@ -47,22 +47,22 @@ class Rtc(base.Strategy):
 
     def __post_init__(self):
         super().__post_init__()
-        configs.one_of(self, schedule=weighting.SCHEDULES)
-        configs.at_least(self, max_guidance_weight=0)
+        schema.one_of(self, schedule=weighting.SCHEDULES)
+        schema.at_least(self, max_guidance_weight=0)
 
     def plan(self, policy, request, memory):
         """Euler steps of the guided velocity."""
         size = request.previous.shape[1]
         weights = weighting.prefix_weights(request.delay, size - request.horizon, size, self.schedule)
 
-        def velocity(x_t: Array, moment: flow.Moment) -> Array:
+        def velocity(x_t: Array, modulation: flow.TimeModulation) -> Array:
             return guided_velocity(
-                lambda x_t: policy.velocity(request.obs, x_t, moment),
+                lambda x_t: policy.velocity(request.obs, x_t, modulation),
                 x_t,
-                moment.time,
+                modulation.time,
                 target=request.previous,
                 weights=weights,
                 limit=self.max_guidance_weight,
             )
 
-        return sampling.euler(velocity, request.noise, policy.moments(self.flow_steps)), memory
+        return sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps)), memory

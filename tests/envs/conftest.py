@@ -9,6 +9,6 @@ STOCK_BATCH = 32
 @pytest.fixture(scope="session")
 def stock_step():
     """engine.step of the stock engine, jitted; call it with batches of 32."""
-    from envs import kinetix_engine, tasks
+    from rtc_bench.envs import kinetix_engine, tasks
 
     return jax.jit(kinetix_engine.KinetixEngine(tasks.scene("catapult")).step)

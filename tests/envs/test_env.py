@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import envs
-from envs import env as task_env
+from rtc_bench import envs
+from rtc_bench.envs import env as task_env
+from rtc_bench.envs import kinetix_engine, observation
 
 BATCH = 3
 
@@ -129,7 +130,6 @@ def test_the_stock_engine_holds_the_same_contract(stock_step):
 
 @pytest.mark.parametrize("name", envs.TASKS)
 def test_symbolic_observation_of_every_scene(name):
-    from envs import kinetix_engine, observation
 
     engine = kinetix_engine.KinetixEngine(envs.make(name).scene)
     sim = engine.initial(1)

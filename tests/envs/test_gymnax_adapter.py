@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rtc_bench import envs
+
 
 def test_gymnax_steps_resets_and_truncates(lenient):
     from gymnax.environments import environment
 
-    import envs.gymnax
+    from rtc_bench.envs import gymnax
 
-    env = envs.gymnax.make("h17_unicycle", noise_std=0.0)
+    env = gymnax.make("h17_unicycle", noise_std=0.0)
     assert isinstance(env, environment.Environment)
     assert (env.name, env.num_actions) == ("h17_unicycle", 1)
     params = env.default_params
@@ -35,7 +37,7 @@ def test_gymnax_steps_resets_and_truncates(lenient):
 
 
 def test_unknown_names_fail_as_elsewhere():
-    import envs.gymnax
+    from rtc_bench.envs import gymnax
 
     with pytest.raises(envs.UnknownTask, match="did you mean 'catapult'"):
-        envs.gymnax.make("catapullt")
+        gymnax.make("catapullt")

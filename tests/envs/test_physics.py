@@ -1,4 +1,4 @@
-"""The specialised stepper against the stock engine: single control steps from many visited states (see ``envs.oracle``)."""
+"""The specialised stepper against the stock engine: single control steps from many visited states (see ``envs.equivalence``)."""
 
 import dataclasses
 import functools
@@ -9,20 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import envs
-from envs import env as env_module
-from envs import kinetix_engine, kinetix_levels, oracle, tasks
-from envs.physics import constants as const
-from envs.physics import deal as deals
-from envs.physics import engine as fast_engine
-from envs.physics import packed
-from policies import checkpoint
+from rtc_bench import envs
+from rtc_bench.envs import env as task_env
+from rtc_bench.envs import equivalence, kinetix_engine, kinetix_levels, tasks
+from rtc_bench.envs.physics import constants as const
+from rtc_bench.envs.physics import contact_slots, slot_solver
+from rtc_bench.envs.physics import engine as fast_engine
+from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import naive
 
 BATCH = 32
 LONGER = {"trampoline": 120}  # control steps until what bounces has fallen
-POLICIES = checkpoint.zoo()
-at_random = oracle.at_random(BATCH)
+POLICIES = checkpoint.zoo_files()
+at_random = equivalence.random_actions(BATCH)
 
 
 def by_policy(name: str):
@@ -32,7 +31,7 @@ def by_policy(name: str):
 
     @jax.jit
     def choose(key, sim):
-        obs = env.observe(env_module.State(sim, jnp.zeros(BATCH, jnp.int32)))
+        obs = env.observe(task_env.State(sim, jnp.zeros(BATCH, jnp.int32)))
         noise = jax.random.normal(key, (BATCH, policy.config.horizon + 1, env.action_size))
         action = naive.Naive().sample(policy, obs, noise[:, 1:])[:, 0] + 0.1 * noise[:, 0]
         return env._wire(jnp.clip(action, env.action_low[None], env.action_high[None]))
@@ -47,10 +46,10 @@ def visited(stock_step):
     @functools.cache
     def visit(name: str):
         stock = kinetix_engine.KinetixEngine(tasks.scene(name))
-        seen = [oracle.visit(stock, stock_step, at_random, batch=BATCH, steps=LONGER.get(name, 40))]
+        seen = [equivalence.visit(stock, stock_step, at_random, batch=BATCH, steps=LONGER.get(name, 40))]
         if name in POLICIES:
-            seen.append(oracle.visit(stock, stock_step, by_policy(name), batch=BATCH, steps=120))
-        return stock, oracle.join(seen)
+            seen.append(equivalence.visit(stock, stock_step, by_policy(name), batch=BATCH, steps=120))
+        return stock, equivalence.concatenate(seen)
 
     return visit
 
@@ -58,10 +57,10 @@ def visited(stock_step):
 @pytest.mark.parametrize("name", envs.TASKS)
 def test_one_control_step_equals_the_stock_engine(name, visited, stock_step):
     stock, seen = visited(name)
-    errors = oracle.errors(fast_engine.FastEngine(stock.scene), stock, seen)
+    errors = equivalence.step_errors(fast_engine.FastEngine(stock.scene), stock, seen)
     assert errors.off().mean() <= 0.001, (np.sort(errors.position)[-5:], np.sort(errors.angle)[-5:])
     # What is left must be states where the stock engine itself jumps when they change in the last place.
-    assert oracle.unexplained(stock, stock_step, seen, errors, batch=BATCH) == 0
+    assert equivalence.count_unexplained(stock, stock_step, seen, errors, batch=BATCH) == 0
 
 
 def test_the_visited_states_are_of_all_kinds(visited):
@@ -70,7 +69,7 @@ def test_the_visited_states_are_of_all_kinds(visited):
     for name in envs.TASKS:
         stock, seen = visited(name)
         engine = fast_engine.FastEngine(stock.scene)
-        sim = oracle.to_sim(engine.constants, stock, seen.before)
+        sim = equivalence.to_sim(engine.constants, stock, seen.before)
         pushes = sum(np.asarray(jnp.abs(kind.normal)).sum((0, 1)) for kind in sim[1:4])
         air, ground = air + (pushes == 0).sum(), ground + (pushes > 0).sum()
         for joint in engine.constants.joints:
@@ -103,7 +102,9 @@ def test_other_levels_equal_the_stock_engine_too(level, change, stock_step):
     engine = fast_engine.FastEngine(stock.scene)
     for ours, theirs in zip(engine.bodies(engine.initial(1)), stock.bodies(stock.initial(1)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    errors = oracle.errors(engine, stock, oracle.visit(stock, stock_step, at_random, batch=BATCH, steps=40))
+    errors = equivalence.step_errors(
+        engine, stock, equivalence.visit(stock, stock_step, at_random, batch=BATCH, steps=40)
+    )
     assert errors.off().mean() <= 0.001
 
 
@@ -112,7 +113,7 @@ def test_a_state_carries_over_to_the_stock_engine_and_back():
     engine = fast_engine.FastEngine(stock.scene)
     shape = engine.initial(3).motion.x.shape
     bodies = tuple(np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32))
-    back = oracle.to_sim(engine.constants, stock, oracle.to_stock(stock, bodies))
+    back = equivalence.to_sim(engine.constants, stock, equivalence.to_stock(stock, bodies))
     np.testing.assert_array_equal(np.stack(back.motion), np.stack(bodies))
 
 
@@ -187,20 +188,20 @@ def test_an_error_of_one_percent_is_seen(constant, visited, monkeypatch):
     if alter is None:
         monkeypatch.setattr(const, constant, getattr(const, constant) * 1.01)
     scene = alter(stock.scene) if alter else stock.scene
-    errors = oracle.errors(fast_engine.FastEngine(scene), stock, seen)
+    errors = equivalence.step_errors(fast_engine.FastEngine(scene), stock, seen)
     assert errors.off().mean() > 0.001
 
 
 def test_contacts_that_find_no_slot_make_the_full_solver_run(visited, monkeypatch):
     """With too few slots nearly every batch of states needs it, and it equals the stock engine as well."""
     stock, seen = visited("chain_lander")
-    usual = packed.usual_slots
-    monkeypatch.setattr(packed, "usual_slots", lambda constants, kind: min(1, usual(constants, kind)))
+    usual = slot_solver.usual_slots
+    monkeypatch.setattr(slot_solver, "usual_slots", lambda constants, kind: min(1, usual(constants, kind)))
     engine = fast_engine.FastEngine(stock.scene)
-    errors = oracle.errors(engine, stock, seen)
+    errors = equivalence.step_errors(engine, stock, seen)
     assert errors.off().mean() <= 0.001
-    monkeypatch.setattr(packed, "all_slots", lambda constants, kind: 1)  # contacts are dropped
-    assert oracle.errors(engine, stock, seen).off().mean() > 0.001
+    monkeypatch.setattr(slot_solver, "all_slots", lambda constants, kind: 1)  # contacts are dropped
+    assert equivalence.step_errors(engine, stock, seen).off().mean() > 0.001
 
 
 @pytest.mark.parametrize("cap", [1, 2, 4])
@@ -210,7 +211,7 @@ def test_pairs_are_dealt_as_kinetix_deals_them(cap):
     pairs = constants.polygon_polygon
     listed = len(const.generic_list("polygon_polygon"))
     active = np.random.default_rng(0).random((len(pairs.a), 64)) < 0.15
-    deal = deals.deal(pairs, jnp.asarray(active), cap)
+    deal = contact_slots.assign(pairs, jnp.asarray(active), cap)
     assert (pairs.first_position == listed - 1).all()  # no static bodies that touch, which would count as well
     overflow = False
     for column in range(active.shape[1]):

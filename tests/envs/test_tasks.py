@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-import envs
-from envs import kinetix_levels, tasks
-from envs.physics import constants
+from rtc_bench import envs
+from rtc_bench.envs import kinetix_levels, tasks
+from rtc_bench.envs.physics import constants as const
 
 # name: moving bodies, joints, driven motor bindings, thruster bindings (the published task table)
 TABLE = {
@@ -82,10 +82,10 @@ def test_every_packaged_level_is_a_scene(size):
     for file in (LEVELS / size).glob("*.json"):
         scene = kinetix_levels.load(file)
         if any(body.vertices and len(body.vertices) == 3 for body in scene.bodies):
-            with pytest.raises(constants.UnsupportedScene, match=f"'{scene.name}'.*3 corners.*engine=kinetix"):
-                constants.build(scene)
+            with pytest.raises(const.UnsupportedScene, match=f"'{scene.name}'.*3 corners.*engine=kinetix"):
+                const.build(scene)
         else:
-            assert constants.build(scene).bodies.moving == len(scene.moving)
+            assert const.build(scene).bodies.moving == len(scene.moving)
             built += 1
     assert built > 5
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from policies import checkpoint, flow
+from rtc_bench.common import files
+from rtc_bench.policies import checkpoint, flow
 
 CONFIG = flow.FlowConfig(5, 2, horizon=4, layers=2, channels=8, channel_hidden=12, token_hidden=6)
 CARD = {"task": "catapult", "interface": "compact", "epochs": 3, "solve_rate": 0.5, "commit": "abc"}
@@ -139,7 +140,7 @@ def test_a_file_in_the_way_of_a_folder_passes_through(saved):
 def test_files_are_readable_as_the_user_s_umask_says(tmp_path):
     before = os.umask(0o027)
     try:
-        checkpoint.write_whole(tmp_path / "file", b"x")
+        files.write_whole(tmp_path / "file", b"x")
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
@@ -154,16 +155,16 @@ def test_flatten_and_unflatten_are_inverse():
 
 def test_the_zoo_is_named_by_task(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "ZOO", tmp_path)
-    assert checkpoint.zoo() == {}
+    assert checkpoint.zoo_files() == {}
     for name in ("mjc_walker.safetensors", "catapult.safetensors", "notes.txt"):
         (tmp_path / name).touch()
-    assert checkpoint.zoo() == {
+    assert checkpoint.zoo_files() == {
         name: pathlib.Path(tmp_path / f"{name}.safetensors") for name in ("catapult", "mjc_walker")
     }
 
 
 def test_every_shipped_policy_is_small_and_says_what_it_is():
-    for task, path in checkpoint.zoo().items():
+    for task, path in checkpoint.zoo_files().items():
         head = checkpoint.header(path)
         assert (head["kind"], head["task"], head["interface"]) == ("flow", task, "compact")
         sizes = {name: head["config"][name] for name in ("obs_size", "action_size")}

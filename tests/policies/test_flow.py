@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from policies import checkpoint, flow, import_reference, sampling
+from rtc_bench.policies import checkpoint, flow, import_reference, sampling
 
 CONFIG = flow.FlowConfig(5, 2, horizon=4, layers=2, channels=8, channel_hidden=12, token_hidden=6)
 TOLERANCE = 2e-5
@@ -52,7 +52,7 @@ def test_velocity_of_the_published_model(recorded, published, time):
 @pytest.mark.parametrize("steps", [1, 5, 10])
 def test_actions_of_the_published_model(recorded, published, steps):
     obs, noise = jnp.asarray(recorded["obs"]), jnp.asarray(recorded["noise"])
-    told = sampling.euler(lambda x_t, m: published.velocity(obs, x_t, m), noise, published.moments(steps))
+    told = sampling.euler(lambda x_t, m: published.velocity(obs, x_t, m), noise, published.time_modulations(steps))
     np.testing.assert_allclose(told, recorded[f"action/steps={steps}"], atol=TOLERANCE, rtol=0)
 
 
@@ -187,7 +187,7 @@ def test_a_moment_is_what_the_network_makes_of_its_time():
     key = jax.random.key(3)
     obs = jax.random.normal(key, (3, policy.config.obs_size))
     x_t = jax.random.normal(key, (3, policy.config.horizon, policy.config.action_size))
-    moments = policy.moments(5)
+    moments = policy.time_modulations(5)
     for i, time in enumerate(sampling.times(5)):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], moments)
         np.testing.assert_allclose(
@@ -197,13 +197,15 @@ def test_a_moment_is_what_the_network_makes_of_its_time():
 
 def test_a_ready_policy_computes_no_moment_again(monkeypatch):
     policy = dataclasses.replace(random_policy(), weak=random_policy().params)
-    ready = policy.ready({5, 2})
-    wanted = [policy.moments(5), policy.weak_policy().moments(2)]
+    ready = policy.with_time_modulations({5, 2})
+    wanted = [policy.time_modulations(5), policy.weak_policy().time_modulations(2)]
     monkeypatch.setattr(flow, "moment", lambda *_: 1 / 0)
-    for found, expected in zip((ready.moments(5), ready.weak_policy().moments(2)), wanted, strict=True):
+    for found, expected in zip(
+        (ready.time_modulations(5), ready.weak_policy().time_modulations(2)), wanted, strict=True
+    ):
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     with pytest.raises(ZeroDivisionError):
-        ready.moments(3)  # nobody said that it would be asked for
+        ready.time_modulations(3)  # nobody said that it would be asked for
 
 
 def test_euler_of_a_constant_field_goes_straight():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from policies import checkpoint, flow, import_reference
+from rtc_bench.policies import checkpoint, flow, import_reference
 
 CONFIG = flow.FlowConfig(5, 2, horizon=4, layers=2, channels=8, channel_hidden=12, token_hidden=6)
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from rtc_bench import config as configs
+from rtc_bench.common import schema
+from rtc_bench.evaluation import settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -38,14 +39,14 @@ def test_a_script_and_its_config_belong_together(path):
     name, settings, function = door(path)
     assert name == path.stem
     composed = _entry.compose(name, loaded(settings), required(name))
-    assert isinstance(composed, configs.Settings)
+    assert isinstance(composed, schema.Settings)
     assert callable(loaded(function))
     if name != "sweep":  # whose out= and strategies a preset may set
         given = dict(argument.split("=") for argument in required(name))
         assert composed == type(composed)(**given)
 
 
-def preset(script: str, name: str) -> configs.Settings:
+def preset(script: str, name: str) -> schema.Settings:
     _, settings, _ = door(ROOT / "scripts" / f"{script}.py")
     return _entry.compose(script, loaded(settings), [*required(script), f"preset={name}"])
 
@@ -55,7 +56,7 @@ def test_presets_compose(script, name):
     composed = preset(script, name)
     assert composed != _entry.compose(script, type(composed), required(script))
     if script == "sweep":
-        assert configs.cells(composed.delay, composed.horizon, configs.HORIZON)
+        assert settings.delay_horizon_pairs(composed.delay, composed.horizon, schema.PREDICTION_HORIZON)
 
 
 def test_the_paper_preset_has_the_published_sizes_and_its_stages_meet():
@@ -67,11 +68,11 @@ def test_the_paper_preset_has_the_published_sizes_and_its_stages_meet():
     assert (flow.layers, flow.channels, flow.channel_hidden, flow.token_hidden, flow.epochs) == (4, 256, 512, 64, 32)
     assert flow.data == data.out
     assert sweep.episodes == 2048
-    assert len(configs.cells(sweep.delay, sweep.horizon, 8)) == 24
+    assert len(settings.delay_horizon_pairs(sweep.delay, sweep.horizon, 8)) == 24
 
 
 def test_a_preset_gives_way_to_what_the_command_line_says():
-    settings = loaded("rtc_bench.config:TrainFlowConfig")
+    settings = loaded("rtc_bench.training.settings:TrainFlowConfig")
     composed = _entry.compose("train_flow", settings, ["layers=3", "preset=paper", "task=all"])
     assert (composed.layers, composed.channels, composed.task) == (3, 256, "all")
 

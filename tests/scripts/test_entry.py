@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from rtc_bench import config as configs
+from rtc_bench.common import errors
 
 SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 
@@ -31,7 +31,7 @@ def opened(monkeypatch):
         monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
         monkeypatch.setattr(os, "_exit", sys.exit)
         with pytest.raises(SystemExit) as exit_:
-            _entry.main("sweep", "rtc_bench.config:SweepConfig", "stand_in:function")
+            _entry.main("sweep", "rtc_bench.evaluation.settings:SweepConfig", "stand_in:function")
         return exit_.value.code
 
     return go
@@ -40,7 +40,7 @@ def opened(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "status", "answer"),
     [
-        (configs.ConfigError("delay=9 is wrong"), 2, "error: delay=9 is wrong"),
+        (errors.ConfigError("delay=9 is wrong"), 2, "error: delay=9 is wrong"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied; check who may"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: No space left on device; free some space"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"), 2, "error: /x: No such file or directory"),
@@ -61,7 +61,7 @@ def test_a_bug_keeps_its_traceback(opened):
 
 def test_debugging_shows_every_traceback(opened, monkeypatch):
     monkeypatch.setenv("RTC_BENCH_DEBUG", "1")
-    with pytest.raises(configs.ConfigError):
+    with pytest.raises(errors.ConfigError):
         opened("delay=4..0")
 
 

@@ -11,15 +11,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import envs
-from policies import checkpoint, flow
+from rtc_bench import envs
+from rtc_bench.policies import checkpoint, flow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TASK = "h17_unicycle"
 FAST = ["strategy=naive", "episodes=4", "wandb.mode=disabled"]
 STRATEGY = """
 import dataclasses
-from rtc_bench.strategies import base
 
 @dataclasses.dataclass(frozen=True)
 class Mine(base.Strategy):

@@ -1,0 +1,158 @@
+"""Strategies against a baseline, pair by pair: both met the same random numbers in the same episode."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rtc_bench.analysis import success_curves
+from rtc_bench.common import errors, statistics
+from rtc_bench.evaluation import run_folder
+
+MEAN = "mean"
+MIN_APART = (
+    6  # episodes that must have ended differently: of five, all on one side happens by chance in 6 % (sign test)
+)
+
+DelayHorizon = tuple[int, int]  # a (d, s) pair
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A strategy's solve rate less the baseline's: of one task, or the mean over tasks."""
+
+    strategy: str
+    baseline: str
+    task: str  # MEAN: the mean over ``tasks``
+    delay: int | None  # control steps; None: the mean over all (d, s) pairs
+    tasks: int
+    episodes: int  # paired, a task
+    rate: float  # the strategy's
+    difference: float
+    low: float  # 95 % interval
+    high: float
+    improvement: float  # probability that an episode ends better than one of the baseline, mean over (d, s) pairs
+    settled_by: int | None  # episodes a task that would probably settle the sign; None where no difference was seen
+    apart: int  # paired episodes, of all tasks, that ended differently
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says, where enough episodes ended differently for an interval to say anything."""
+        if self.apart < MIN_APART:
+            return "undecided"
+        return "ahead" if self.low > 0 else "behind" if self.high < 0 else "undecided"
+
+
+class PairedOutcomes:
+    """Episodes by strategy and (d, s): at s = max(d, 1) where it was run, else at the smallest horizon."""
+
+    def __init__(self, runs: run_folder.LoadedRuns, *, all_pairs: bool = False):
+        """``all_pairs``: at every (d, s) that was run."""
+        self.rows = runs.rows if all_pairs else success_curves.default_rows(runs.rows)
+        self.tasks, self.strategies = (success_curves.unique(self.rows, name) for name in ("task", "strategy"))
+        self.delays = sorted(success_curves.unique(self.rows, "delay"))
+        self.pairs = sorted({(row.delay, row.horizon) for row in self.rows})
+        self.cells_per_task = len(self.pairs if all_pairs else self.delays)  # where a strategy ran everywhere
+        self._episodes = {
+            (row.task, row.strategy, (row.delay, row.horizon)): runs.episodes[row.cell] for row in self.rows
+        }
+
+    def by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, run_folder.EpisodeOutcomes]:
+        """Task -> episodes, of the tasks where this was run."""
+        keys = {task: (task, strategy, pair) for task in self.tasks}
+        return {task: self._episodes[key] for task, key in keys.items() if key in self._episodes}
+
+    def pairs_at(self, delay: int) -> list[DelayHorizon]:
+        """The (d, s) pairs with this delay."""
+        return [pair for pair in self.pairs if pair[0] == delay]
+
+
+def compare(
+    outcomes: PairedOutcomes, strategy: str, baseline: str, pairs: Sequence[DelayHorizon], task: str = MEAN
+) -> Comparison | None:
+    """The mean over those of ``pairs`` where both ran, some at each delay; in a task, or over the tasks where they did."""
+    delays = {delay for delay, _ in pairs}
+    pairs = [pair for pair in pairs if all(outcomes.by_task(name, pair) for name in (strategy, baseline))]
+    ours, theirs = ([outcomes.by_task(name, pair) for pair in pairs] for name in (strategy, baseline))
+    cells = [*ours, *theirs]  # each: task -> episodes
+    tasks = [name for name in (outcomes.tasks if task == MEAN else [task]) if all(name in cell for cell in cells)]
+    if not tasks or {delay for delay, _ in pairs} < delays:
+        return None
+    count = min(len(cell[name]["solved"]) for cell in cells for name in tasks)
+
+    def solved(side: list[dict]) -> list[np.ndarray]:  # [count] a task, each the mean over (d, s) pairs
+        return [np.mean([cell[name]["solved"][:count] for cell in side], axis=0) for name in tasks]
+
+    def improvement(index: int) -> float:
+        returns = [[side[index][name]["total_reward"][:count] for name in tasks] for side in (ours, theirs)]
+        return statistics.improvement(*returns)
+
+    our_rates, their_rates = solved(ours), solved(theirs)
+    differences = [a - b for a, b in zip(our_rates, their_rates, strict=True)]
+    difference, low, high = statistics.mean_interval(differences)
+    return Comparison(
+        strategy,
+        baseline,
+        task,
+        delays.pop() if len(delays) == 1 else None,
+        len(tasks),
+        count,
+        float(np.mean([rates.mean() for rates in our_rates])),
+        difference,
+        low,
+        high,
+        float(np.mean([improvement(index) for index in range(len(pairs))])),
+        statistics.episodes_to_settle(differences),
+        sum(int((difference != 0).sum()) for difference in differences),
+    )
+
+
+def most_telling_episode(outcomes: PairedOutcomes) -> tuple[str, int, int, int]:
+    """(task, delay, horizon, episode) where strategies differ most: solved by the best one, and not by the worst."""
+    best: tuple[float, tuple[str, int, int, int]] | None = None
+    for pair in outcomes.pairs:
+        cells = [outcomes.by_task(name, pair) for name in outcomes.strategies]
+        for task in outcomes.tasks:
+            solved = sorted((cell[task]["solved"] for cell in cells if task in cell), key=lambda flags: flags.mean())
+            if not solved:
+                continue
+            worst, leader = solved[0], solved[-1]
+            count = min(len(worst), len(leader))
+            gap = float(leader.mean() - worst.mean())
+            if best is None or gap > best[0]:
+                best = gap, (task, *pair, int((leader[:count] & ~worst[:count]).argmax()))
+    assert best is not None, "a run has a cell"
+    return best[1]
+
+
+def against_baseline(
+    outcomes: PairedOutcomes, baseline: str, strategies: Sequence[str] | None = None
+) -> list[Comparison]:
+    """Each strategy against ``baseline``, at each delay and, where there are several, in the mean over them.
+
+    Raises ConfigError if the baseline was not run.
+    """
+    if baseline not in outcomes.strategies:
+        near, names = errors.nearest(baseline, outcomes.strategies), ", ".join(outcomes.strategies)
+        raise errors.ConfigError(f"baseline={baseline!r} was not run{near}; these were: {names}")
+    others = [name for name in strategies or outcomes.strategies if name != baseline]
+    spans = [outcomes.pairs_at(delay) for delay in outcomes.delays]
+    spans += [outcomes.pairs] if len(outcomes.delays) > 1 else []
+    comparisons = [compare(outcomes, name, baseline, span) for name in others for span in spans]
+    return [comparison for comparison in comparisons if comparison is not None]
+
+
+def by_task(outcomes: PairedOutcomes, strategy: str, baseline: str) -> list[Comparison]:
+    """The same in each task by itself, at each delay."""
+    comparisons = [
+        compare(outcomes, strategy, baseline, outcomes.pairs_at(delay), task)
+        for task in outcomes.tasks
+        for delay in outcomes.delays
+    ]
+    return [comparison for comparison in comparisons if comparison is not None]
+
+
+def records(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """For a tidy table."""
+    return [{**dataclasses.asdict(comparison), "verdict": comparison.verdict} for comparison in comparisons]

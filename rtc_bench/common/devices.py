@@ -1,0 +1,90 @@
+"""Both cores, or all GPUs: one device per core on a CPU, and functions spread over devices."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from rtc_bench.common import errors
+
+
+def setup() -> None:
+    """Call before JAX is first used: one CPU device per core, and compiled programs kept in the user's cache folder.
+
+    RTC_BENCH_DEVICES sets the number of CPU devices, RTC_BENCH_CACHE another cache folder ("off" for none).
+    """
+    count = os.environ.get("RTC_BENCH_DEVICES") or str(min(os.cpu_count() or 1, 16))
+    if not count.isdigit() or int(count) < 1:
+        raise errors.ConfigError(f"RTC_BENCH_DEVICES is {count!r}; set a number of CPU devices, 1 or more")
+    with contextlib.suppress(RuntimeError):  # JAX is already running, with the devices its caller chose
+        jax.config.update("jax_num_cpu_devices", int(count))
+    folder = os.environ.get("RTC_BENCH_CACHE")
+    if folder == "off" or getattr(jax.config, "jax_compilation_cache_dir", None):
+        return
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    cache = pathlib.Path(folder) if folder else base / "rtc_bench"
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return  # a read-only home costs compile time, nothing else
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+class ShardedFunction:
+    """A function that runs on every device at once, jitted.
+
+    The devices do not talk to each other: on a CPU, XLA's collectives wait in the threads that the waited-for device needs,
+    and can stall for ever.
+    """
+
+    def __init__(self, function: Callable, *, shared: int = 0, devices: int | None = None):
+        """``devices``: only the first so many.
+
+        The first ``shared`` arguments go to every device as they are; every leaf of the others, and of the result, has a
+        leading axis with one entry per device, which ``function`` does not see.
+        """
+        self.shared = shared
+        self.mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("device",))
+        self.per_device, self.replicated = jax.sharding.PartitionSpec("device"), jax.sharding.PartitionSpec()
+
+        def on_device(*arguments):
+            own = jax.tree.map(lambda leaf: leaf[0], arguments[shared:])
+            return jax.tree.map(lambda leaf: leaf[None], function(*arguments[:shared], *own))
+
+        @jax.jit
+        def sharded(*arguments):
+            specs = {"in_specs": self._specs(arguments), "out_specs": self.per_device}
+            return jax.shard_map(on_device, mesh=self.mesh, **specs, check_vma=False)(*arguments)
+
+        self._sharded = sharded
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's result."""
+        return self._sharded(*self._placed(arguments))
+
+    def compile(self, *arguments: Any) -> None:
+        """Compile for arguments like these, so that a call need not; for instance in another thread."""
+        self._sharded.lower(*self._placed(arguments)).compile()
+
+    def _specs(self, arguments: tuple) -> tuple:
+        return (self.replicated,) * self.shared + (self.per_device,) * (len(arguments) - self.shared)
+
+    def _placed(self, arguments: tuple) -> list:
+        shardings = [jax.sharding.NamedSharding(self.mesh, spec) for spec in self._specs(arguments)]
+        return [jax.device_put(a, sharding) for a, sharding in zip(arguments, shardings, strict=True)]
+
+
+def unshard(tree: Any) -> list[Any]:
+    """What a ``ShardedFunction`` returned as one pytree per device, without their leading axis, all on the first device.
+
+    Indexing the arrays instead would make the devices talk to each other.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    shards = [sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0) for leaf in leaves]
+    own = [[jax.device_put(shard.data[0], jax.devices()[0]) for shard in row] for row in zip(*shards, strict=True)]
+    return [jax.tree.unflatten(structure, row) for row in own]

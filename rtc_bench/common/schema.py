@@ -1,0 +1,111 @@
+"""What settings are: frozen dataclasses that are built from a config file's mapping and checked. Light: no JAX."""
+
+import contextlib
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from rtc_bench.common import errors
+
+PREDICTION_HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise
+
+
+class Settings:
+    """Base of the dataclasses below: building one from the mapping that a config file holds."""
+
+    UNNAMED: ClassVar[str] = ""  # the setting that command-line arguments without a name go to
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Checks names and types, also of nested settings. Raises ConfigError."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(values, Mapping):
+            raise errors.ConfigError(f"{values!r} is not a group of settings; its settings are {', '.join(fields)}")
+        for name in values:
+            if name not in fields:
+                raise errors.ConfigError(
+                    f"unknown setting {name!r}{errors.nearest(name, fields)}; settings: {', '.join(fields)}"
+                )
+        return cls(**typed(cls, values))
+
+
+def typed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for fields of any dataclass, each checked against its field's type; unknown names pass. Raises ConfigError."""
+    hints = typing.get_type_hints(cls)
+    return {name: _typed(name, value, hints.get(name, Any)) for name, value in values.items()}
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        try:
+            return value if isinstance(value, hint) else hint.from_mapping(value)
+        except errors.ConfigError as error:
+            raise errors.ConfigError(f"in {name}: {error}") from None
+    plain = typing.get_origin(hint) or hint
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if plain is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if plain in (int, float, str, bool) and (
+        not isinstance(value, plain) or isinstance(value, bool) is not (plain is bool)
+    ):
+        raise errors.ConfigError(f"{name}={value!r} is not {_NAMES[plain]}; give {_NAMES[plain]}")
+    if isinstance(hint, types.UnionType):
+        return _typed_union(name, value, typing.get_args(hint))
+    return value
+
+
+def _typed_union(name: str, value: Any, hints: tuple) -> Any:
+    for hint in hints:
+        if hint is type(None) and value is None:
+            return None
+        with contextlib.suppress(errors.ConfigError):
+            typed = _typed(name, value, hint)
+            if isinstance(typed, typing.get_origin(hint) or hint):
+                return typed
+    shown = " or ".join(_NAMES.get(typing.get_origin(hint) or hint, "null") for hint in hints)
+    raise errors.ConfigError(f"{name}={value!r} is not {shown}; give {shown}")
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}
+
+
+def at_least(settings: Any, **bounds: float) -> None:
+    """Raise ConfigError for the first field below its bound."""
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        if not value >= bound:
+            raise errors.ConfigError(f"{name}={value} is too small; it must be {bound} or more")
+
+
+def one_of(settings: Any, **valid: tuple[str, ...]) -> None:
+    """Raise ConfigError for the first field whose value is not among the valid ones."""
+    for name, words in valid.items():
+        value = getattr(settings, name)
+        if value not in words:
+            raise errors.ConfigError(
+                f"{name}={value!r} is not valid{errors.nearest(value, words)}; {name}: {', '.join(words)}"
+            )
+
+
+def several(names: str | Sequence[str]) -> tuple[str, ...]:
+    """A name or a list of names, as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tuple[int, ...]:
+    """2, [0, 2, 4] or "0..4" as a tuple of whole numbers. Raises ConfigError, which also offers ``words``."""
+    shape = ", ".join(f"{name}={example}" for example in ("2", "[0,2,4]", "0..4", *words))
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", value.strip())):
+        low, high = int(match[1]), int(match[2])
+        if low > high:
+            raise errors.ConfigError(f"{name}={value} runs backwards; write {name}={high}..{low}")
+        return tuple(range(low, high + 1))
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    items = tuple(int(item) if isinstance(item, str) and item.strip().isdigit() else item for item in items)
+    if not items or any(isinstance(item, bool) or not isinstance(item, int) for item in items):
+        raise errors.ConfigError(f"{name}={value!r} is not a whole number, list or range; write {shape}")
+    return tuple(dict.fromkeys(items))

@@ -1,0 +1,5 @@
+"""Episodes under delay: settings -> tasks, policies and strategies -> every cell's episodes -> a run folder.
+
+Enters: a ``SweepConfig``, and checkpoints. Leaves: results.csv, episodes/, config.yaml and manifest.json.
+May import: common, envs, policies, strategies.
+"""

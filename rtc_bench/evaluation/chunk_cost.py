@@ -1,0 +1,66 @@
+"""What a chunk costs under each strategy, measured here and now."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from rtc_bench.policies import flow
+from rtc_bench.strategies import base
+
+BATCHES = (1, 256)
+ROUNDS, SECONDS = 7, 0.05  # timings a strategy, which take turns; each lasts at least so long
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkCost:
+    """Milliseconds a chunk, on one device; median of rounds."""
+
+    strategy: str
+    batch: int
+    milliseconds: float
+    ratio: float  # to the first strategy's, median of the rounds' ratios
+
+
+def measure(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy]) -> list[ChunkCost]:
+    """Each strategy's ``plan`` alone, at d = s = 2, for one episode and for many at once."""
+    return [cost for batch in BATCHES for cost in _measure_at(policy, strategies, batch)]
+
+
+def _measure_at(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], batch: int) -> list[ChunkCost]:
+    shape = (batch, policy.config.horizon, policy.config.action_size)
+    keys = jax.random.split(jax.random.key(0), 3)
+    obs = policy.obs_mean + policy.obs_std * jax.random.normal(keys[0], (batch, policy.config.obs_size))
+    draws = jax.random.normal(keys[1], (2, *shape))
+    two = jnp.int32(2)
+    request = base.Request(obs, draws[0], two, two, draws[1], jax.random.split(keys[2], batch))
+    calls = {}
+    for name, strategy in strategies.items():
+        plan, memory = jax.jit(strategy.plan), strategy.init(policy, batch)
+        calls[name] = lambda plan=plan, memory=memory: jax.block_until_ready(plan(policy, request, memory))
+        calls[name]()  # compiles
+    milliseconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            milliseconds[name].append(_seconds(call) * 1000 / batch)
+    reference = next(iter(milliseconds.values()))
+    return [
+        ChunkCost(
+            name,
+            batch,
+            statistics.median(own),
+            statistics.median(a / b for a, b in zip(own, reference, strict=True)),
+        )
+        for name, own in milliseconds.items()
+    ]
+
+
+def _seconds(call) -> float:
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS or not count:
+        call()
+        count += 1
+    return (time.perf_counter() - began) / count

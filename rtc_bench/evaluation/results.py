@@ -1,0 +1,84 @@
+"""results.csv: one row a cell, with its rate, interval and smoothness."""
+
+import csv
+import dataclasses
+import io
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from rtc_bench.common import errors, statistics
+
+Cell = tuple[str, str, int, int]  # task, strategy, delay, execution horizon
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One cell: task x strategy x delay x execution horizon."""
+
+    task: str
+    strategy: str
+    delay: int  # control steps
+    horizon: int  # control steps
+    episodes: int
+    solve_rate: float
+    ci_low: float  # 95 % Wilson interval
+    ci_high: float
+    mean_return: float
+    mean_length: float  # control steps
+    action_change: float
+    boundary_change: float
+    seed: int
+    policy: str
+    seconds: float
+
+    @property
+    def cell(self) -> Cell:
+        """What the row is about."""
+        return self.task, self.strategy, self.delay, self.horizon
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_DECIMALS = {"seconds": 3}
+
+
+def summarise(outcomes, **columns: Any) -> Row:
+    """A row from per-episode outcomes (``evaluator.Outcomes``); ``columns`` are those that no outcome tells."""
+    episodes, solved = len(outcomes.solved), int(outcomes.solved.sum())
+    low, high = statistics.wilson_interval(solved, episodes)
+    rates = {"episodes": episodes, "solve_rate": solved / episodes, "ci_low": low, "ci_high": high}
+    means = {
+        "mean_return": outcomes.total_reward,
+        "mean_length": outcomes.length,
+        "action_change": outcomes.action_change,
+        "boundary_change": outcomes.boundary_change,
+    }
+    return Row(**columns, **rates, **{name: float(values.mean()) for name, values in means.items()})
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """The rows as the text of a results.csv."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = dataclasses.asdict(row)
+        decimals = {name: _DECIMALS.get(name, 6) for name, value in values.items() if isinstance(value, float)}
+        writer.writerow([f"{v:.{decimals[n]}f}" if n in decimals else v for n, v in values.items()])
+    return file.getvalue()
+
+
+def read(path: pathlib.Path | str) -> list[Row]:
+    """The rows of a results.csv. Raises ConfigError for another kind of file."""
+    path = pathlib.Path(path)
+    column_types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Row)}
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise errors.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
+        try:
+            return [Row(**{name: column_types[name](text) for name, text in line.items()}) for line in reader]
+        except (TypeError, ValueError) as error:
+            raise errors.ConfigError(
+                f"{path}: line {reader.line_num} is damaged ({error}); delete that line and run the sweep again"
+            ) from error

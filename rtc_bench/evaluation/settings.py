@@ -1,0 +1,122 @@
+"""Settings of sweeps and comparisons: what is played, under which delays and horizons, and where it is logged."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rtc_bench import envs
+from rtc_bench.common import errors, schema
+
+WANDB_MODES = ("offline", "online", "disabled")
+HORIZON_WORDS = ("auto", "all")
+STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
+
+
+@dataclasses.dataclass(frozen=True)
+class WandbConfig(schema.Settings):
+    """Where curves are logged."""
+
+    mode: str = "offline"  # offline needs no account (`wandb sync` uploads later), online, or disabled
+    project: str = "rtc_bench"
+    entity: str | None = None  # wandb user or team; null for the account's default
+    group: str | None = None  # of runs, in wandb's sense
+    tags: tuple[str, ...] = ()  # besides the strategies' names
+    film: bool = True  # log one episode under every strategy as a video
+
+    def __post_init__(self):
+        schema.one_of(self, mode=WANDB_MODES)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig(schema.Settings):
+    """A sweep of delay and execution horizon over tasks and strategies."""
+
+    task: str | tuple[str, ...] = "all"  # a name, a list, or all: every task that has a policy
+    strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
+    delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
+    horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
+    episodes: int = 256  # a cell
+    policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors (also one level down)
+    interface: str = "compact"  # what the policy was made for: compact or kinetix
+    engine: str = "fast"  # physics: fast, or kinetix for the stock engine
+    noise_std: float = 0.1  # actuation noise, in units of action
+    flow_steps: int = 5  # n, Euler steps of flow time
+    seed: int = 0  # of all random numbers; strategies meet the same ones
+    batch: int = 512  # episodes at once, over all devices
+    out: str | None = None  # run folder; null for one named after the settings
+    options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
+    wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
+
+    def __post_init__(self):
+        schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0, seed=0)
+        if self.seed >= 2**32:  # JAX's keys take no more
+            raise errors.ConfigError(f"seed={self.seed} is too large; it must be below 2**32")
+        schema.one_of(self, interface=envs.INTERFACES, engine=envs.ENGINES)
+        if not self.strategies or not self.task:
+            name = "task" if self.strategies else "strategy"
+            raise errors.ConfigError(f"{name}=[] is empty; name one or more, or leave {name}= away")
+        for name, options in self.options.items():
+            if not isinstance(options, Mapping):
+                raise errors.ConfigError(
+                    f"options.{name}={options!r} is not a group; write options.{name}.<its setting>={options!r}"
+                )
+        schema.whole_numbers("delay", self.delay)
+        if self.horizon not in HORIZON_WORDS:
+            schema.whole_numbers("horizon", self.horizon, words=HORIZON_WORDS)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies, always as a tuple."""
+        return schema.several(self.strategy)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, always as a tuple."""
+        return schema.several(self.task)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig(SweepConfig):
+    """A sweep of a new strategy and of what it is compared with."""
+
+    strategy: str | tuple[str, ...] = ()  # the new one: package.module:Class, file.py:Class, or a name; or a list
+    baseline: str | tuple[str, ...] = ("naive", "rtc")  # a strategy, or a list
+    out: str = "results/compare"  # holds a run folder for the baselines, and one for each new strategy
+
+    def __post_init__(self):
+        if not self.strategies:
+            raise errors.ConfigError("strategy= is not given; name the new one: package.module:Class or file.py:Class")
+        super().__post_init__()
+        if not self.baselines:
+            raise errors.ConfigError("baseline=[] is empty; name one or more, or leave baseline= away")
+        for name in {*self.baselines} & {*self.strategies}:
+            raise errors.ConfigError(f"{name!r} is both strategy= and baseline=; name it once")
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines, always as a tuple."""
+        return schema.several(self.baseline)
+
+
+def delay_horizon_pairs(delay: Any, horizon: Any, chunk: int) -> tuple[tuple[int, int], ...]:
+    """The (d, s) pairs of a sweep. Raises errors.ConfigError for one that breaks 1 <= s, d <= s <= H - d."""
+    delays = schema.whole_numbers("delay", delay)
+    for d in delays:
+        if not 0 <= d <= chunk // 2:
+            raise errors.ConfigError(
+                f"delay={d} does not fit a chunk of {chunk} (d <= s <= {chunk} - d); valid: 0..{chunk // 2}"
+            )
+    if horizon == "auto":
+        return tuple((d, max(d, 1)) for d in delays)
+    if horizon == "all":
+        return tuple((d, s) for d in delays for s in range(max(d, 1), chunk - d + 1))
+    horizons = schema.whole_numbers("horizon", horizon, words=HORIZON_WORDS)
+    for s in horizons:
+        for d in delays:
+            if not max(d, 1) <= s <= chunk - d:
+                valid = f"{max(d, 1)}..{chunk - d}"
+                raise errors.ConfigError(
+                    f"horizon={s} does not fit delay={d} and a chunk of {chunk} (d <= s <= {chunk} - d); "
+                    f"valid for delay={d}: {valid}, or horizon=auto"
+                )
+    return tuple((d, s) for d in delays for s in horizons)

@@ -1,0 +1,112 @@
+"""A sweep: what it will play, checked before anything runs, and playing the cells that a run folder lacks."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import json
+import pathlib
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from rtc_bench.common import devices, progress, schema
+from rtc_bench.evaluation import evaluator, loading, results, run_folder, settings
+from rtc_bench.policies import checkpoint
+from rtc_bench.strategies import base, registry
+
+
+def folder_of(config: settings.SweepConfig) -> pathlib.Path:
+    """The run folder: ``out``, or one named after the settings, so that the same command finds its run again."""
+    if config.out:
+        return pathlib.Path(config.out)
+    return pathlib.Path("results") / f"sweep-{short_digest(deciding_settings(config))}"
+
+
+def deciding_settings(config: settings.SweepConfig) -> dict[str, Any]:
+    """The settings that decide a number."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in run_folder.NOT_DECIDING}
+
+
+def short_digest(value: Any) -> str:
+    """Eight hexadecimal digits of anything JSON-able, for a folder's name."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+class Sweep(NamedTuple):
+    """A sweep that is ready to run."""
+
+    config: settings.SweepConfig
+    policies: dict[str, loading.TaskPolicy]  # by task
+    strategies: dict[str, base.Strategy]  # by name
+    cells: list[results.Cell]
+    identity: dict[str, str]  # digests, see ``loading.digests``
+
+
+def prepare(config: settings.SweepConfig) -> Sweep:
+    """Everything that can be refused is refused here: ConfigError, UnknownTask, UnknownStrategy and CheckpointError."""
+    for spec in config.strategies:
+        registry.check(spec)
+    paths = loading.checkpoint_files(config)
+    pairs = {}
+    for task, path in paths.items():  # typos are told before JAX starts
+        chunk = checkpoint.header(path).get("config", {}).get("horizon", schema.PREDICTION_HORIZON)
+        pairs[task] = settings.delay_horizon_pairs(config.delay, config.horizon, chunk)
+    devices.setup()
+    strategies = loading.build_strategies(config)
+    policies = {task: loading.task_policy(config, task, path) for task, path in paths.items()}
+    for task_policy in policies.values():
+        for strategy in strategies.values():
+            strategy.check(task_policy.policy)
+    cells = [(task, name, d, s) for task in policies for name in strategies for d, s in pairs[task]]
+    return Sweep(config, policies, strategies, cells, loading.digests(policies, strategies))
+
+
+def fill(sweep: Sweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> bool:
+    """Play what is missing in a run folder, and cannot be taken from the ``lenders``; true if something was.
+
+    Raises ConfigError for the folder of another run.
+    """
+    run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity)
+    run.borrow(sweep.cells, lenders)
+    missing = run.missing(sweep.cells)
+    done = len(sweep.cells) - len(missing)
+    print(f"{len(sweep.cells)} cells, {done} of them done before -> {folder}", flush=True)
+    _play(sweep, run, missing)
+    return bool(missing)
+
+
+def _play(sweep: Sweep, run: run_folder.RunFolder, cells: list[results.Cell]) -> None:
+    config, names = sweep.config, list(sweep.strategies)
+    evaluators = _evaluators(sweep, list(dict.fromkeys(cell[0] for cell in cells)))
+    current_task, evaluate = "", None
+    with progress.bar("sweep", len(cells)) as advance:
+        for done, (task, name, delay, horizon) in enumerate(cells):
+            advance(done, len(cells), f"{task} {name} d={delay} s={horizon}")
+            began = time.perf_counter()
+            if current_task != task:
+                current_task, evaluate = next(evaluators)
+            pair = {"delay": delay, "horizon": horizon}
+            outcomes = evaluate(seed=config.seed, episodes=config.episodes, **pair, strategy_index=names.index(name))
+            columns = {"task": task, "strategy": name, **pair, "seed": config.seed}
+            columns |= {"policy": sweep.policies[task].label, "seconds": time.perf_counter() - began}
+            run.add(results.summarise(outcomes, **columns), outcomes)
+        advance(len(cells), len(cells))
+
+
+def _evaluators(sweep: Sweep, tasks: list[str]) -> Iterator[tuple[str, evaluator.Evaluator]]:
+    """Each task's evaluator; the next one compiles while one is used, because compiling leaves a core idle."""
+
+    def compiled(task: str) -> evaluator.Evaluator:
+        env, policy = sweep.policies[task].env, sweep.policies[task].policy
+        evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
+        evaluate.compile(sweep.config.episodes)
+        return evaluate
+
+    pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to
+    future = pool.submit(compiled, tasks[0])
+    for task, next_task in itertools.zip_longest(tasks, tasks[1:]):
+        evaluate = future.result()
+        if next_task:
+            future = pool.submit(compiled, next_task)
+        yield task, evaluate

@@ -1,0 +1,5 @@
+"""What people look at: tables, figures, films, a page, and wandb's charts.
+
+Enters: run folders, curves and comparisons. Leaves: files and terminal output.
+May import: common, envs, policies, strategies, evaluation, analysis.
+"""

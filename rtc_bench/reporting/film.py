@@ -1,0 +1,86 @@
+"""One episode of a task as film strips or an animation, under one strategy or several beside each other."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from rtc_bench import envs
+from rtc_bench.common import devices, schema
+from rtc_bench.envs import env as task_env
+from rtc_bench.envs import render as scene_pictures
+from rtc_bench.evaluation import evaluator, loading
+from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.policies import flow
+from rtc_bench.reporting import settings as reporting_settings
+from rtc_bench.strategies import base
+
+Films = dict[str, list[scene_pictures.Frame]]  # title -> the moving bodies at every control step
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unplanned(base.Strategy):
+    """Uniform actions, each held for a chunk, or zeros; for looking at a task without a policy."""
+
+    random: bool = True
+
+    def first(self, policy, obs, noise):
+        """Never executed."""
+        return jnp.zeros_like(noise)
+
+    def plan(self, policy, request, memory):
+        """One action a chunk."""
+        shape = request.previous.shape
+        draws = jax.vmap(lambda key: jax.random.uniform(key, shape[2:], minval=-1.0))(request.key)
+        return jnp.broadcast_to(self.random * draws[:, None], shape), memory
+
+
+def side_by_side(
+    env: task_env.TaskEnv, policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], **episode: int
+) -> Films:
+    """The same episode under each strategy, titled with its end; ``episode`` as ``Evaluator.replay`` takes it."""
+    films: Films = {}
+    evaluate = evaluator.Evaluator(env, policy, *strategies.values())
+    for strategy_index, name in enumerate(strategies):
+        frames, solved = evaluate.replay(**episode, strategy_index=strategy_index)
+        films[f"{name}: {'solved' if solved else 'not solved'}"] = frames
+    return films
+
+
+def save(env: task_env.TaskEnv, films: Films, path: pathlib.Path, *, count: int = 6, every: int = 1) -> None:
+    """An animation (.gif), or film strips of ``count`` stills."""
+    if path.suffix == ".gif":
+        scene_pictures.animate(env.scene, films, env.control_dt, path, every=every)
+    else:
+        scene_pictures.strip(env.scene, films, env.control_dt, path, count=count)
+
+
+def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
+    """Simulate one episode and save its picture. Raises UnknownTask, ConfigError, CheckpointError."""
+    envs.tasks.check(config.task)
+    devices.setup()
+    delay, horizon = evaluation_settings.delay_horizon_pairs(config.delay, "auto", schema.PREDICTION_HORIZON)[0]
+    strategies: dict[str, base.Strategy]
+    if config.policy in ("none", "random"):
+        env = envs.make(config.task)
+        zeros = jnp.zeros(env.obs_size)
+        policy = flow.FlowPolicy({}, flow.FlowConfig(env.obs_size, env.action_size), zeros, zeros + 1)
+        strategies = {config.policy: _Unplanned(random=config.policy == "random")}
+        delay, horizon = 0, schema.PREDICTION_HORIZON
+    else:
+        sweep = evaluation_settings.SweepConfig(task=config.task, policy=config.policy, strategy=config.strategies)
+        strategies, path = loading.build_strategies(sweep), loading.checkpoint_files(sweep)[config.task]
+        loaded = loading.task_policy(sweep, config.task, path)
+        env, policy = loaded.env, loaded.policy
+        for strategy in strategies.values():
+            strategy.check(policy)
+    episode = {"seed": config.seed, "episode": config.episode, "delay": delay, "horizon": horizon}
+    films = side_by_side(env, policy, strategies, **episode)
+    out = pathlib.Path(config.out or f"results/{config.task}.png")
+    save(env, films, out, count=config.frames)
+    for title, frames in films.items():
+        print(f"{config.task}, {title} after {len(frames) - 1} control steps")
+    print(f"-> {out}")
+    return out

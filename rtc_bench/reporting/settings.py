@@ -1,0 +1,48 @@
+"""Settings of pictures and reports."""
+
+import dataclasses
+from typing import ClassVar
+
+from rtc_bench.common import errors, schema
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderConfig(schema.Settings):
+    """A picture of one episode."""
+
+    task: str
+    policy: str = "zoo"  # zoo (the shipped policy), a checkpoint, random, or none (zero actions)
+    strategy: str | tuple[str, ...] = "naive"  # for a policy; a list shows the same episode under each
+    delay: int = 0  # d, control steps, for a policy; s = max(d, 1)
+    frames: int = 6  # of a film strip
+    seed: int = 0
+    episode: int = 0  # of those that a sweep with this seed plays
+    out: str | None = None  # .gif: animation; .png, .pdf, ...: film strips; null: results/<task>.png
+
+    def __post_init__(self):
+        schema.at_least(self, delay=0, frames=1, seed=0, episode=0)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies, always as a tuple."""
+        return schema.several(self.strategy)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(schema.Settings):
+    """A page, figures and tables of run folders."""
+
+    UNNAMED: ClassVar[str] = "run"
+
+    run: str | tuple[str, ...]  # a folder with results.csv, or several that are merged
+    out: str | None = None  # where they go; null: into report/ in the first run folder
+    baseline: str | None = None  # what the others are compared with; null: naive, else the first strategy
+
+    def __post_init__(self):
+        if not self.runs:
+            raise errors.ConfigError("run=[] is empty; name one run folder or more")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The folders, always as a tuple."""
+        return schema.several(self.run)

@@ -1,0 +1,66 @@
+"""Temporal ensembling (Zhao et al. 2023, arXiv 2304.13705): average all chunks that predict a control step."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from rtc_bench.strategies import base
+
+
+class Chunks(NamedTuple):
+    """The last H chunks, the newest first in slot 0, each shifted so that index 0 is the next control step."""
+
+    chunk: Array  # [B, H, H, A]: slot, step
+    known: Array  # [B, H, H] bool: the slot's chunk predicts this step
+    age: Array  # [B, H] int32, control steps since the slot's chunk was asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class TemporalEnsembling(base.Strategy):
+    """A chunk asked for at step t takes part in the average from step t + d on.
+
+    The executed plan is the average; its first d steps were fixed at the last request, before this chunk was there, which
+    is what the timeline of execution does with any answer::
+
+        step      t      t+1     t+2     t+3       d = 2, s = 2
+        asked at
+        t-2       x      x       x       x
+        t         .      .       x       x         not there yet at t, t+1
+        executed  mean of the x in each column
+
+    The chunk that executes when an episode begins is the answer to its first request (same observation, same noise) and
+    is counted once.
+    """
+
+    decay: float = 0.0  # weight exp(-decay * age) of a chunk, age in control steps; 0 is the plain mean
+
+    def init(self, policy, batch):
+        """An empty store."""
+        size, actions = policy.config.horizon, policy.config.action_size
+        known, age = jnp.zeros((batch, size, size), bool), jnp.zeros((batch, size), jnp.int32)
+        return Chunks(jnp.zeros((batch, size, size, actions)), known, age)
+
+    def plan(self, policy, request, memory):
+        """Add the new chunk to the store and average; what the store forgets is past its end at any ``s >= 1``."""
+        new = self.sample(policy, request.obs, request.noise)
+        batch, size, _ = new.shape
+        chunks = Chunks(
+            jnp.concatenate([new[:, None], memory.chunk[:, :-1]], 1),
+            jnp.concatenate([jnp.ones((batch, 1, size), bool), memory.known[:, :-1]], 1),
+            jnp.concatenate([jnp.zeros((batch, 1), jnp.int32), memory.age[:, :-1]], 1),
+        )
+        trust = jnp.exp(-self.decay * chunks.age.astype(jnp.float32))
+        weights = jnp.where(chunks.known, trust[:, :, None], 0.0)  # [B, slot, step]
+        weights = weights / weights.sum(1, keepdims=True)
+        plan = (weights[..., None] * chunks.chunk).sum(1)
+        later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
+        inside = later < size
+        index = jnp.minimum(later, size - 1)
+        shifted = Chunks(
+            jnp.take(chunks.chunk, index, axis=2),
+            chunks.known[:, :, index] & inside[None, None],
+            chunks.age + request.horizon,
+        )
+        return plan, shifted

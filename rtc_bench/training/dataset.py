@@ -1,0 +1,223 @@
+"""Expert data: Parquet files with LeRobot's column names, and the action chunks cut from them."""
+
+import dataclasses
+import hashlib
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+from jax import Array
+from pyarrow import parquet
+
+from rtc_bench import envs
+from rtc_bench.common import devices, errors, files, progress, versions
+from rtc_bench.envs import env as task_env
+from rtc_bench.training import experts, settings
+
+
+class ExpertSteps(NamedTuple):
+    """Control steps of whole episodes, one after another: N steps."""
+
+    obs: np.ndarray  # [N, O] float32, what the action was chosen from
+    action: np.ndarray  # [N, A] float32, as commanded, within bounds, before actuation noise
+    episode: np.ndarray  # [N] int64, ascending
+    success: np.ndarray  # [N] bool, the step solved the task
+
+
+class Recording(NamedTuple):
+    """What ``Recorder`` returns."""
+
+    steps: ExpertSteps  # episodes are numbered from 0
+    expert_index: np.ndarray  # [E], of the expert that played the episode
+    disagreement: np.ndarray  # [N], mean |difference| of any two experts' actions in the step's situation
+
+
+class Recorder:
+    """Jitted rollouts of a mixture of experts, one drawn for each episode; they act by their means."""
+
+    def __init__(self, env: task_env.TaskEnv, members: list[experts.Expert], config: settings.ExpertConfig):
+        self.env, self.config = env, config
+        self.members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+        self.network = experts.build_network(config, env)
+        self.motors = experts.motor_count(env)
+        self._run = devices.ShardedFunction(self._episodes, shared=1)
+
+    def __call__(self, *, seed: int, part: int, episodes: int) -> Recording:
+        """One batch of episodes."""
+        device_count = jax.device_count()
+        local = -(-episodes // device_count)
+        key = jax.random.fold_in(jax.random.key(seed), part)
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(local * device_count)).reshape(
+            device_count, local
+        )
+        *records, expert_index = (np.asarray(leaf) for leaf in self._run(self.members, keys))
+        records = [np.moveaxis(leaf, 2, 1) for leaf in records]  # [D, B, T, ...]
+        obs, action, alive, success, disagreement = (leaf.reshape(-1, *leaf.shape[2:])[:episodes] for leaf in records)
+        numbers = np.broadcast_to(np.arange(episodes)[:, None], alive.shape).astype(np.int64)
+        steps = ExpertSteps(obs[alive], action[alive], numbers[alive], success[alive])
+        return Recording(steps, expert_index.reshape(-1)[:episodes], disagreement[alive])
+
+    def _episodes(self, members: experts.Expert, keys: Array):
+        env, batch = self.env, keys.shape[0]
+        count = members.obs_mean.shape[0]
+        draw = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, env.max_steps), (), 0, count))
+        expert_index = draw(keys)
+        obs, state = env.reset(keys[0], batch)
+        sizes = {"history": self.config.history, "action_size": env.action_size}
+        histories = jax.vmap(lambda expert: experts.initial_history(obs, expert, **sizes))(members)
+
+        def step(carry, _):
+            state, obs, histories, over = carry
+            actions = jax.vmap(lambda e, h: experts.mean_action(self.network, e, h, self.motors))(members, histories)
+            action = actions[expert_index, jnp.arange(batch)]
+            after, state, _, terminated, truncated, info = env.step(
+                jax.vmap(jax.random.fold_in)(keys, state.time), state, action
+            )
+            histories = jax.vmap(lambda e, h: experts.append_frame(h, after, action, e))(members, histories)
+            disagreement = jnp.abs(actions[:, None] - actions[None]).mean(-1).sum((0, 1)) / max(1, count * (count - 1))
+            record = (obs, action, ~over, info["solved"] & ~over, disagreement)
+            return (state, after, histories, over | terminated | truncated), record
+
+        carry = (state, obs, histories, jnp.zeros(batch, bool))
+        _, records = jax.lax.scan(step, carry, length=env.max_steps)
+        return (*records, expert_index)
+
+
+def _last(episode: np.ndarray) -> np.ndarray:
+    """Whether each step [N] is its episode's last."""
+    return np.append(episode[1:] != episode[:-1], True)
+
+
+def _table(data: ExpertSteps, *, first_episode: int, first_index: int, task: int, dt: float) -> pa.Table:
+    """LeRobot's columns. ``next.done`` is true on an episode's last step."""
+    count = len(data.episode)
+    last = _last(data.episode)
+    starts = np.flatnonzero(np.append(True, last[:-1]))
+    frame = np.arange(count) - np.repeat(starts, np.diff(np.append(starts, count)))
+
+    def vectors(values: np.ndarray) -> pa.Array:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values.shape[1])
+
+    return pa.table(
+        {
+            "observation.state": vectors(data.obs),
+            "action": vectors(data.action),
+            "episode_index": data.episode + first_episode,
+            "frame_index": frame,
+            "timestamp": (frame * dt).astype(np.float32),
+            "index": np.arange(count) + first_index,
+            "task_index": np.full(count, task),
+            "next.done": last,
+            "next.success": data.success,
+        }
+    )
+
+
+def generate(config: settings.DataConfig) -> pathlib.Path:
+    """Record at least ``config.steps`` control steps; what is there already is kept. Returns the manifest's path.
+
+    Raises UnknownTask, and CheckpointError if no expert is good enough.
+    """
+    task = envs.tasks.check(config.task)
+    devices.setup()
+    members, headers = experts.load(config.experts, task, min_solve_rate=config.min_solve_rate)
+    folder = pathlib.Path(config.out) / task
+    manifest_file = folder / "manifest.json"
+    made_by = {
+        "settings": {
+            name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")
+        },
+        "experts": [_digest(member) for member in members],
+    }
+    if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
+        return manifest_file
+    env = envs.make(task, noise_std=config.noise_std)
+    recorder = Recorder(env, members, settings.ExpertConfig.from_mapping(headers[0]["config"]))
+    manifest_file.unlink(missing_ok=True)
+    parts: list[dict[str, Any]] = []
+    steps = episodes = solved = 0
+    total_disagreement = 0.0
+    with progress.bar(f"{task}: data", config.steps) as advance:
+        while steps < config.steps:
+            recorded, expert_index, disagreement = recorder(seed=config.seed, part=len(parts), episodes=config.batch)
+            path = folder / f"part-{len(parts):04d}.parquet"
+            table = _table(
+                recorded, first_episode=episodes, first_index=steps, task=envs.TASKS.index(task), dt=env.control_dt
+            )
+            sink = pa.BufferOutputStream()
+            parquet.write_table(table, sink, compression="zstd")
+            files.write_whole(path, sink.getvalue().to_pybytes())
+            parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(recorded.episode)})
+            parts[-1]["episodes_per_expert"] = np.bincount(expert_index, minlength=len(members)).tolist()
+            steps, episodes = steps + len(recorded.episode), episodes + config.batch
+            solved += int(recorded.success.sum())
+            total_disagreement += float(disagreement.sum())
+            advance(min(steps, config.steps), config.steps)
+    manifest = {
+        "made_by": made_by,
+        "task": task,
+        "interface": "compact",
+        "steps": steps,
+        "episodes": episodes,
+        "solve_rate": solved / episodes,
+        "experts": [{name: header[name] for name in ("seed", "steps", "solve_rate")} for header in headers],
+        "experts_apart": total_disagreement / steps,
+        "parts": parts,
+        "versions": versions.collect(),
+    }
+    files.write_manifest(manifest_file, manifest)
+    return manifest_file
+
+
+def _digest(expert: experts.Expert) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(expert):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, Any]]:
+    """A task's data and manifest, checksums verified. Raises ConfigError if something is missing or changed."""
+    folder = pathlib.Path(folder) / task
+    manifest_file = folder / "manifest.json"
+    if not manifest_file.exists():
+        remedy = f"make it with `python scripts/generate_data.py task={task}`"
+        raise errors.ConfigError(f"{folder}: no manifest.json, so no finished data set; {remedy}")
+    manifest = files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
+    tables = []
+    for part in manifest["parts"]:
+        path = folder / part["file"]
+        if not path.is_file() or files.sha256(path) != part["sha256"]:
+            raise errors.ConfigError(
+                f"{path}: missing or changed since it was written; delete {folder} and make it again"
+            )
+        tables.append(parquet.read_table(path))
+    table = pa.concat_tables(tables)
+
+    def vectors(name: str) -> np.ndarray:
+        column = table[name].combine_chunks()
+        return column.flatten().to_numpy().reshape(len(column), -1)
+
+    steps = ExpertSteps(
+        vectors("observation.state"),
+        vectors("action"),
+        table["episode_index"].to_numpy(),
+        table["next.success"].to_numpy(),
+    )
+    return steps, manifest
+
+
+def episode_ends(episode: np.ndarray) -> np.ndarray:
+    """For each step [N] the index just after its episode's last step."""
+    after_last = np.flatnonzero(_last(episode)) + 1
+    return after_last[np.searchsorted(after_last, np.arange(len(episode)), side="right")]
+
+
+def action_chunks(action: Array, end: Array, index: Array, *, horizon: int) -> Array:
+    """Action chunks [K, H, A] that begin at steps ``index`` [K]; what lies past an episode's end is 0, never its successor's."""
+    steps = index[:, None] + jnp.arange(horizon)[None]
+    inside = steps < end[index][:, None]
+    return jnp.where(inside[:, :, None], action[jnp.minimum(steps, action.shape[0] - 1)], 0.0)

@@ -1,0 +1,321 @@
+"""Train experts: search for successes, then RPO from states along the paths to them and from the real start."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from rtc_bench import envs
+from rtc_bench.common import devices, files, progress, versions
+from rtc_bench.envs import env as task_env
+from rtc_bench.policies import actor_critic, checkpoint
+from rtc_bench.training import curriculum, experts, learning_curves, ppo, search, settings
+
+
+class RolloutState(NamedTuple):
+    """The environments, which run on from iteration to iteration."""
+
+    state: task_env.State
+    history: experts.History
+    origin: Array  # [B] int32, the start state that the episode began at; 0 is the real start
+
+
+class TrainingState(NamedTuple):
+    """Everything that PPO carries from one iteration to the next."""
+
+    expert: experts.Expert
+    optimiser: Any
+    rollout: RolloutState
+    starts: curriculum.StartDistribution
+    key: Array
+
+
+class EpisodeCounts(NamedTuple):
+    """Counts of one iteration, summed over its episodes' ends."""
+
+    ended: Any
+    solved: Any
+    start_ended: Any  # those that began at the real start
+    start_solved: Any
+
+
+class Trainer:
+    """RPO on one task: the environment, the network, and jitted iterations of several seeds at once, one on each device."""
+
+    def __init__(self, config: settings.ExpertConfig):
+        self.config = config
+        self.env = envs.make(config.task, noise_std=config.noise_std)
+        self.network = experts.build_network(config, self.env)
+        self.motors = experts.motor_count(self.env)
+        self.together = min(config.seeds, jax.device_count())
+        self.samples = config.envs * config.rollout
+        schedule = optax.linear_schedule(config.learning_rate, config.learning_rate * 0.1, self._updates(config.steps))
+        adam = optax.adam(schedule, eps=1e-5)
+        self.optimiser = optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
+        self._iterate_sharded = devices.ShardedFunction(self._iterate, devices=self.together)
+
+    def _updates(self, steps: int) -> int:
+        return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches
+
+    def start(self, seed: int, paths: search.SolutionPaths) -> TrainingState:
+        """Untrained."""
+        init_key, key = jax.random.split(jax.random.key(seed))
+        width = self.config.history * self.env.obs_size + self.env.action_size
+        params = self.network.init(init_key, jnp.zeros((1, width)))
+        expert = experts.Expert(params, jnp.asarray(paths.obs_mean), jnp.asarray(paths.obs_std))
+        obs, state = self.env.reset(init_key, self.config.envs)
+        rollout = RolloutState(state, self._initial_history(obs, expert), jnp.zeros(self.config.envs, jnp.int32))
+        starts = curriculum.initial(paths.states, limit=self.config.patience * paths.slowest)
+        return TrainingState(expert, self.optimiser.init(params), rollout, starts, key)
+
+    def _initial_history(self, obs: Array, expert: experts.Expert) -> experts.History:
+        return experts.initial_history(obs, expert, history=self.config.history, action_size=self.env.action_size)
+
+    def advance(self, states: list[TrainingState], iterations: int) -> list[tuple[TrainingState, EpisodeCounts]]:
+        """Iterations of up to ``together`` seeds at once; each seed's numbers do not depend on its company."""
+        filled_up = (states * self.together)[: self.together]  # an odd one runs beside a copy of itself
+        stacked, counts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled_up), []
+        for _ in range(iterations):
+            stacked, new_counts = self._iterate_sharded(stacked)
+            counts.append(np.array(new_counts))  # [4, S]
+        total = np.sum(counts, axis=0)
+        return [(state, EpisodeCounts(*total[:, i])) for i, state in enumerate(devices.unshard(stacked)[: len(states)])]
+
+    def _iterate(self, training: TrainingState) -> tuple[TrainingState, EpisodeCounts]:
+        """Roll out [T, B] control steps, then learn from them."""
+        expert, optimiser, rollout, starts, key = training
+        key, start_key, roll_key, update_key = jax.random.split(key, 4)
+        shape = (self.config.rollout, self.config.envs)
+        start_index = curriculum.sample(starts, shape, along_way=self.config.along_way, key=start_key)
+        std = self.exploration(starts)
+        control_step = functools.partial(self._control_step, starts, expert, std)
+        step_inputs = (start_index, jax.random.split(roll_key, self.config.rollout))
+        rollout, (steps, (origin, solved)) = jax.lax.scan(control_step, rollout, step_inputs)
+        last_value = self.network.apply(expert.params, experts.features(rollout.history))[1]
+        advantage = ppo.gae(
+            steps.reward, steps.value, steps.done, last_value, gamma=self.config.gamma, decay=self.config.gae_decay
+        )
+        data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (steps, advantage, advantage + steps.value))
+        params, optimiser = self._update(expert.params, optimiser, data, std, update_key)
+        origin, solved, ended = origin.ravel(), solved.ravel(), data[0].done
+        starts = curriculum.update(starts, origin, ended, solved)
+        counts = [(flag & mask).sum() for mask in (True, origin == 0) for flag in (ended, solved)]
+        return TrainingState(expert._replace(params=params), optimiser, rollout, starts, key), EpisodeCounts(*counts)
+
+    def exploration(self, starts: curriculum.StartDistribution) -> Array:
+        """Standard deviation of actions before squashing; it falls as more is solved, so that the mean learns to do alone."""
+        config = self.config
+        return config.explore * (config.explore_solved / config.explore) ** curriculum.start_solve_rate(starts)
+
+    def _update(
+        self, params: experts.Params, optimiser: Any, data, std: Array, key: Array
+    ) -> tuple[experts.Params, Any]:
+        """Several epochs of minibatches over the samples."""
+
+        def epoch(carry, key):
+            order_key, loss_key = jax.random.split(key)
+            order = jax.random.permutation(order_key, self.samples).reshape(self.config.minibatches, -1)
+            keys = jax.random.split(loss_key, self.config.minibatches)
+            return jax.lax.scan(functools.partial(self._minibatch, data, std), carry, (order, keys))
+
+        return jax.lax.scan(epoch, (params, optimiser), jax.random.split(key, self.config.epochs))[0]
+
+    def _minibatch(self, data, std: Array, carry, batch):
+        params, optimiser = carry
+        order, key = batch
+        steps, advantage, target = jax.tree.map(lambda leaf: leaf[order], data)
+        options = {
+            "clip": self.config.clip,
+            "value_coefficient": self.config.value_coefficient,
+            "std": std,
+            "perturbation": self.config.perturbation,
+        }
+
+        def objective(params):
+            return ppo.loss(self.network.apply(params, steps.features), steps, advantage, target, key=key, **options)
+
+        gradient = jax.grad(objective)(params)
+        change, optimiser = self.optimiser.update(gradient, optimiser, params)
+        return (optax.apply_updates(params, change), optimiser), None
+
+    def _control_step(
+        self,
+        starts: curriculum.StartDistribution,
+        expert: experts.Expert,
+        std: Array,
+        rollout: RolloutState,
+        step_input,
+    ):
+        start_index, key = step_input  # [B] where the next episode begins, should one end now
+        state, history, origin = rollout
+        sample_key, step_key = jax.random.split(key)
+        features = experts.features(history)
+        mean, value = self.network.apply(expert.params, features)
+        distribution = actor_critic.gaussian(mean, std)
+        raw = distribution.sample(seed=sample_key)
+        action = actor_critic.squash(raw, self.motors)
+        before = self.env.distance(state)
+        obs, after, reward, terminated, truncated, info = self.env.step(step_key, state, action)
+        truncated = truncated | (after.time >= starts.limit) & ~terminated
+        nearer = ppo.shaping(before, info["distance"], info["solved"], gamma=self.config.gamma)
+        reward = reward + self.config.shaping * nearer
+        next_history = experts.append_frame(history, obs, action, expert)
+        reward = reward + self.config.gamma * jax.lax.cond(
+            truncated.any(),
+            lambda: jnp.where(truncated, self.network.apply(expert.params, experts.features(next_history))[1], 0.0),
+            lambda: jnp.zeros_like(reward),
+        )
+        done = terminated | truncated
+        start = self.env.take(starts.states, start_index)
+        initial = self._initial_history(self.env.observe(start), expert)
+        history = jax.tree.map(
+            lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b), initial, next_history
+        )
+        step = ppo.Transition(features, raw, distribution.log_prob(raw), value, reward, done)
+        rollout = RolloutState(self.env.where(done, start, after), history, jnp.where(done, start_index, origin))
+        return rollout, (step, (origin, info["solved"]))
+
+
+ENOUGH_SAVES = 4  # in a row
+NOT_DECIDING = ("seeds", "seed", "spare", "good", "out")  # settings that do not change an expert of a given seed
+
+
+def load_or_find_solutions(config: settings.ExpertConfig, seed: int) -> search.SolutionPaths:
+    """A seed's paths to success: read from the run folder, or searched for and saved there."""
+    path = _final(config, seed).with_suffix(".ways")
+    search_settings = dataclasses.asdict(config.search)
+    env = envs.make(config.task, noise_std=0.0)
+    _, template = env.reset(jax.random.key(0), 1)
+    if path.exists():
+        arrays, header = checkpoint.load(path, kind="ways")
+        if header["search"] == search_settings:
+            states = checkpoint.unpack_leaves(template, arrays["states"])
+            scaling = arrays["obs_mean"], arrays["obs_std"]
+            return search.SolutionPaths(states, *scaling, header["slowest"], header["simulated"])
+    with progress.bar(f"{config.task}: search, seed {seed}", config.search.successes) as advance:
+        paths = search.find_solutions(env, config.search, seed=seed, progress=advance)
+    arrays = {"states": checkpoint.pack_leaves(paths.states), "obs_mean": paths.obs_mean, "obs_std": paths.obs_std}
+    header = {"kind": "ways", "search": search_settings, "task": config.task}
+    checkpoint.save(path, arrays, {**header, "slowest": paths.slowest, "simulated": paths.simulated})
+    return paths
+
+
+def _settings(config: settings.ExpertConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_DECIDING}
+
+
+def _final(config: settings.ExpertConfig, seed: int) -> pathlib.Path:
+    return pathlib.Path(config.out) / config.task / f"seed{seed}.safetensors"
+
+
+def _finished(config: settings.ExpertConfig, path: pathlib.Path) -> bool:
+    return path.exists() and checkpoint.header(path)["config"] == _settings(config)
+
+
+class _Training:
+    """One seed's training: how far it is, and its files."""
+
+    def __init__(self, config: settings.ExpertConfig, trainer: Trainer, seed: int):
+        paths = load_or_find_solutions(config, seed)
+        self.final, self.seed, self.trainer, self.settings = _final(config, seed), seed, trainer, _settings(config)
+        self.search_steps = paths.simulated
+        self.resume, self.log = self.final.with_suffix(".resume"), self.final.with_suffix(".csv")
+        self.state, self.iterations = trainer.start(seed, paths), 0
+        self.log_lines = ["steps,start_solve_rate,solve_rate"]
+        if self.resume.exists():
+            arrays, header = checkpoint.load(self.resume, kind="expert-resume")
+            if header["config"] == self.settings:
+                self.state = checkpoint.unpack_leaves(self.state, arrays["runner"])
+                self.iterations, self.log_lines = header["iterations"], header["log"]
+
+    def record(self, state: TrainingState, counts: EpisodeCounts, iterations: int) -> float:
+        """Save after some more iterations; the share of episodes from the start that were solved in them."""
+        self.state, self.iterations = state, self.iterations + iterations
+        rates = [
+            counts.start_solved / max(1, counts.start_ended),
+            counts.solved / max(1, counts.ended),
+        ]
+        self.log_lines.append(f"{self.iterations * self.trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
+        files.write_whole(self.log, ("\n".join(self.log_lines) + "\n").encode())
+        header = {
+            "kind": "expert-resume",
+            "config": self.settings,
+            "iterations": self.iterations,
+            "log": self.log_lines,
+        }
+        checkpoint.save(self.resume, {"runner": checkpoint.pack_leaves(self.state)}, header)
+        return rates[0]
+
+    def over(self, total: int) -> bool:
+        """Whether all ``total`` iterations are done, or the expert solves enough."""
+        rates = [float(line.split(",")[1]) for line in self.log_lines[1:][-ENOUGH_SAVES:]]
+        return self.iterations >= total or (len(rates) == ENOUGH_SAVES and min(rates) >= self.settings["enough"])
+
+    def finish(self, evaluate: experts.ExpertEvaluator, episodes: int) -> None:
+        """Evaluate and write the expert."""
+        solved = evaluate(self.state.expert, seed=10_000 + self.seed, episodes=episodes)
+        header = {
+            "kind": "expert",
+            "task": self.settings["task"],
+            "interface": "compact",
+            "solve_rate": float(solved.mean()),
+            "episodes": len(solved),
+            "steps": self.iterations * self.trainer.samples,
+            "search_steps": self.search_steps,
+            "seed": self.seed,
+            "config": self.settings,
+            "versions": versions.collect(),
+        }
+        checkpoint.save(self.final, self.state.expert._asdict(), header)
+        self.resume.unlink(missing_ok=True)
+
+
+def train(config: settings.ExpertConfig) -> list[pathlib.Path]:
+    """Train ``config.seeds`` experts of one task, as many at once as there are devices; finished ones are kept.
+
+    While fewer of them are good, up to ``config.spare`` further seeds are trained: some searches lead into a dead end.
+    Returns their files.
+    """
+    devices.setup()
+    envs.tasks.check(config.task)
+    seeds, trainer = list(range(config.seed, config.seed + config.seeds)), None
+    while True:
+        unfinished = [seed for seed in seeds if not _finished(config, _final(config, seed))]
+        if unfinished:
+            trainer = trainer or Trainer(config)
+            _train(config, trainer, unfinished)
+        paths = [_final(config, seed) for seed in seeds]
+        good = sum(checkpoint.header(path)["solve_rate"] >= config.good for path in paths)
+        spare = min(config.seeds - good, config.seeds + config.spare - len(seeds))
+        if spare <= 0:
+            return paths
+        seeds += range(seeds[-1] + 1, seeds[-1] + 1 + spare)
+
+
+def _train(config: settings.ExpertConfig, trainer: Trainer, seeds: list[int]) -> None:
+    pending = [_Training(config, trainer, seed) for seed in seeds]
+    total = -(-config.steps // trainer.samples)
+    with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:
+        while running := [training for training in pending if not training.over(total)]:
+            least = min(training.iterations for training in running)
+            group = [training for training in running if training.iterations == least][: trainer.together]
+            iterations = min(config.save_every, total - least)
+            advanced = trainer.advance([training.state for training in group], iterations)
+            rates = [training.record(*new, iterations) for training, new in zip(group, advanced, strict=True)]
+            note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
+            advance(
+                sum(training.iterations for training in pending), total * len(pending), f"solved from start, {note}"
+            )
+        advance(total * len(pending), total * len(pending))
+    evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history=config.history)
+    for training in pending:
+        training.finish(evaluate, config.eval_episodes)
+    points = learning_curves.read_logs(config.out, config.task)
+    evaluations = learning_curves.read_evaluations(config.out, config.task)
+    learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")

@@ -1,0 +1,111 @@
+"""A trained expert: what it sees, how it acts, how often it solves, and loading those that are good enough."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rtc_bench.common import devices
+from rtc_bench.envs import env as task_env
+from rtc_bench.policies import actor_critic, checkpoint
+from rtc_bench.training import settings
+
+Params = dict[str, Any]
+
+
+class History(NamedTuple):
+    """What an expert sees besides now."""
+
+    frames: Array  # [B, history, O], oldest first, scaled
+    last_action: Array  # [B, A]
+
+
+class Expert(NamedTuple):
+    """A trained expert: network parameters and the fixed observation scaling."""
+
+    params: Params
+    obs_mean: Array  # [O]
+    obs_std: Array
+
+
+def initial_history(obs: Array, expert: Expert, *, history: int, action_size: int) -> History:
+    """At an episode's start: the first frame, repeated; no action yet."""
+    frame = _scaled(obs, expert)[:, None]
+    return History(jnp.repeat(frame, history, 1), jnp.zeros((obs.shape[0], action_size)))
+
+
+def append_frame(past: History, obs: Array, action: Array, expert: Expert) -> History:
+    """Shift a new observation [B, O], and the action [B, A] that led to it, in."""
+    return History(jnp.concatenate([past.frames[:, 1:], _scaled(obs, expert)[:, None]], 1), action)
+
+
+def features(past: History) -> Array:
+    """Network input [B, history * O + A]."""
+    return jnp.concatenate([past.frames.reshape(past.frames.shape[0], -1), past.last_action], -1)
+
+
+def _scaled(obs: Array, expert: Expert) -> Array:
+    return jnp.clip((obs - expert.obs_mean[None]) / expert.obs_std[None], -5.0, 5.0)
+
+
+def motor_count(env: task_env.TaskEnv) -> int:
+    """How many leading action dimensions are motors (bounded below by -1, not 0)."""
+    return int((env.action_low < 0).sum())
+
+
+def build_network(config: settings.ExpertConfig, env: task_env.TaskEnv) -> actor_critic.ActorCritic:
+    """The network of this size for this task."""
+    return actor_critic.ActorCritic(env.action_size, config.width)
+
+
+def mean_action(network: actor_critic.ActorCritic, expert: Expert, past: History, motors: int) -> Array:
+    """The expert's action [B, A] without exploration, within bounds."""
+    return actor_critic.squash(network.apply(expert.params, features(past))[0], motors)
+
+
+class ExpertEvaluator:
+    """Jitted solve rate of experts from the real start, by their mean actions, under actuation noise."""
+
+    def __init__(self, env: task_env.TaskEnv, network: actor_critic.ActorCritic, *, history: int):
+        self.env, self.network, self.history = env, network, history
+        self._run = devices.ShardedFunction(self._episodes, shared=1)
+
+    def __call__(self, expert: Expert, *, seed: int, episodes: int) -> np.ndarray:
+        """Whether each episode was solved, [episodes] bool."""
+        device_count = jax.device_count()
+        local = -(-episodes // device_count)
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(local * device_count))
+        return np.asarray(self._run(expert, keys.reshape(device_count, local))).reshape(-1)[:episodes]
+
+    def _episodes(self, expert: Expert, keys: Array) -> Array:
+        env, motors = self.env, motor_count(self.env)
+        obs, state = env.reset(keys[0], keys.shape[0])
+        past = initial_history(obs, expert, history=self.history, action_size=env.action_size)
+
+        def step(carry):
+            state, past, solved, over = carry
+            action = mean_action(self.network, expert, past, motors)
+            step_keys = jax.vmap(jax.random.fold_in)(keys, state.time)
+            obs, state, _, terminated, truncated, info = env.step(step_keys, state, action)
+            solved = solved | (info["solved"] & ~over)
+            return state, append_frame(past, obs, action, expert), solved, over | terminated | truncated
+
+        undecided = jnp.zeros(keys.shape[0], bool)
+        return jax.lax.while_loop(lambda c: ~c[3].all(), step, (state, past, undecided, undecided))[2]
+
+
+def load(folder: pathlib.Path | str, task: str, *, min_solve_rate: float) -> tuple[list[Expert], list[dict[str, Any]]]:
+    """All experts of a task whose solve rate suffices, and their headers. Raises CheckpointError if there is none."""
+    paths = sorted((pathlib.Path(folder) / task).glob("seed*.safetensors"))
+    loaded = [checkpoint.load(path, kind="expert") for path in paths]
+    good = [(Expert(**arrays), header) for arrays, header in loaded if header["solve_rate"] >= min_solve_rate]
+    if not good:
+        rates = ", ".join(f"{header['solve_rate']:.2f}" for _, header in loaded) or "none"
+        raise checkpoint.CheckpointError(
+            f"no expert of {task} in {folder} solves {min_solve_rate:.2f} or more (found: {rates}); "
+            f"train one with `python scripts/train_expert.py task={task}`"
+        )
+    return [expert for expert, _ in good], [header for _, header in good]

@@ -1,0 +1,147 @@
+"""Train a flow policy on a task's expert data: AdamW, one jitted scan an epoch, resumable after each epoch."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from rtc_bench import envs
+from rtc_bench.common import devices, progress, versions
+from rtc_bench.evaluation import evaluator
+from rtc_bench.policies import checkpoint, flow
+from rtc_bench.strategies import naive
+from rtc_bench.training import dataset, settings
+
+
+class Data(NamedTuple):
+    """Training data on the device."""
+
+    obs: Array  # [N, O], normalised
+    action: Array  # [N, A]
+    end: Array  # [N] int32, index after the step's episode
+
+
+class TrainState(NamedTuple):
+    """What training carries from epoch to epoch."""
+
+    params: flow.Params
+    optimiser: Any
+
+
+class Trainer:
+    """Epochs of flow matching, one jitted scan each."""
+
+    def __init__(self, config: settings.TrainFlowConfig, data: dataset.ExpertSteps):
+        self.config = config
+        self.mean = data.obs.mean(0)
+        self.std = np.maximum(data.obs.std(0), 1e-2)  # what hardly varies is not blown up
+        end = dataset.episode_ends(data.episode).astype(np.int32)
+        self.data = Data(jnp.asarray((data.obs - self.mean) / self.std), jnp.asarray(data.action), jnp.asarray(end))
+        sizes = {name: getattr(config, name) for name in _SIZES}
+        self.flow = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
+        self.updates = max(1, len(end) // config.batch)  # an epoch
+        total = self.updates * config.epochs
+        warm = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
+        cool = optax.cosine_decay_schedule(config.learning_rate, max(1, total - config.warmup), config.anneal)
+        schedule = optax.join_schedules([warm, cool], [config.warmup])
+        self.optimiser = optax.chain(
+            optax.clip_by_global_norm(config.gradient_clip),
+            optax.adamw(schedule, weight_decay=config.weight_decay),
+        )
+        self._epoch = jax.jit(self._updates)
+
+    def start(self) -> TrainState:
+        """Fresh weights."""
+        params = flow.init(jax.random.key(self.config.seed), self.flow)
+        return TrainState(params, self.optimiser.init(params))
+
+    def epoch(self, state: TrainState, number: int) -> tuple[TrainState, float]:
+        """One pass over the data in an order that depends on seed and epoch alone; returns the mean loss."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed + 1), number)
+        order = jax.random.permutation(key, self.data.end.shape[0])[: self.updates * self.config.batch]
+        state, loss = self._epoch(self.data, state, order.reshape(self.updates, -1), key)
+        return state, float(loss)
+
+    def _updates(self, data: Data, state: TrainState, order: Array, key: Array) -> tuple[TrainState, Array]:
+        def update(state: TrainState, batch) -> tuple[TrainState, Array]:
+            index, key = batch
+            time_key, noise_key = jax.random.split(key)
+            action = dataset.action_chunks(data.action, data.end, index, horizon=self.flow.horizon)
+            draws = {
+                "time": jax.random.uniform(time_key, index.shape),
+                "noise": jax.random.normal(noise_key, action.shape),
+            }
+            objective = functools.partial(flow.loss, obs=data.obs[index], action=action, **draws)
+            value, gradient = jax.value_and_grad(objective)(state.params)
+            change, optimiser = self.optimiser.update(gradient, state.optimiser, state.params)
+            return TrainState(optax.apply_updates(state.params, change), optimiser), value
+
+        state, losses = jax.lax.scan(update, state, (order, jax.random.split(key, order.shape[0])))
+        return state, losses.mean()
+
+    def policy(self, state: TrainState, weak: flow.Params | None) -> flow.FlowPolicy:
+        """The policy of the current weights."""
+        return flow.FlowPolicy(state.params, self.flow, jnp.asarray(self.mean), jnp.asarray(self.std), weak)
+
+
+_SIZES = ("horizon", "layers", "channels", "channel_hidden", "token_hidden")
+
+
+def solve_rate(config: settings.TrainFlowConfig, policy: flow.FlowPolicy) -> float:
+    """Naive execution without delay, s = 1."""
+    env = envs.make(config.task, noise_std=config.noise_std)
+    evaluate = evaluator.Evaluator(env, policy, naive.Naive(flow_steps=config.flow_steps))
+    return float(evaluate(seed=12345, episodes=config.eval_episodes, delay=0, horizon=1).solved.mean())
+
+
+def train(config: settings.TrainFlowConfig) -> pathlib.Path:
+    """Train, or go on from the last finished epoch; returns the policy's file. Raises UnknownTask and ConfigError."""
+    task = envs.tasks.check(config.task)
+    devices.setup()
+    data, manifest = dataset.load(config.data, task)
+    deciding = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "data")}
+    recipe = {"settings": deciding, "data": [part["sha256"] for part in manifest["parts"]]}
+    folder = pathlib.Path(config.out) / task
+    final, resume = folder / f"{task}.safetensors", folder / "resume.safetensors"
+    if final.exists() and checkpoint.header(final)["recipe"] == recipe:
+        return final
+    trainer = Trainer(config, data)
+    state, weak, log = trainer.start(), None, []
+    if resume.exists():
+        arrays, header = checkpoint.load(resume, kind="flow-resume")
+        if header["recipe"] == recipe:
+            state = checkpoint.unpack_leaves(state, arrays["learner"])
+            weak, log = arrays.get("weak"), header["log"]
+    with progress.bar(f"{task}: flow policy", config.epochs) as advance:
+        for number in range(len(log), config.epochs):
+            state, loss = trainer.epoch(state, number)
+            log.append({"epoch": number + 1, "loss": loss})
+            if number + 1 == config.weak_epoch:
+                weak = jax.tree.map(np.asarray, state.params)
+            if config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs:
+                log[-1]["solve_rate"] = solve_rate(config, trainer.policy(state, None))
+            header = {"kind": "flow-resume", "recipe": recipe, "log": log}
+            checkpoint.save(resume, {"learner": checkpoint.pack_leaves(state), "weak": weak}, header)
+            rates = [entry["solve_rate"] for entry in log if "solve_rate" in entry]
+            advance(number + 1, config.epochs, f"loss {loss:.4f}" + (f", solves {rates[-1]:.2f}" if rates else ""))
+    policy = trainer.policy(state, weak)
+    model_card = {
+        "task": task,
+        "interface": manifest["interface"],
+        "recipe": recipe,
+        "data": {name: manifest[name] for name in ("steps", "episodes", "solve_rate")},
+        "epochs": config.epochs,
+        "solve_rate": solve_rate(config, policy),
+        "episodes": config.eval_episodes,
+        "log": log,
+        "versions": versions.collect(),
+    }
+    checkpoint.save_flow(final, policy, model_card)
+    resume.unlink(missing_ok=True)
+    return final

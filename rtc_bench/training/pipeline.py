@@ -1,0 +1,42 @@
+"""The stages from nothing to a policy, over several tasks: experts, data, flow policies."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from rtc_bench import envs
+from rtc_bench.common import errors
+from rtc_bench.policies import checkpoint
+from rtc_bench.training import dataset, expert_training, flow_training, search, settings
+
+
+class Unfinished(RuntimeError):
+    """Some tasks failed; the others are done."""
+
+
+def train_experts(config: settings.ExpertConfig) -> None:
+    """Stage 1. Raises UnknownTask before anything runs, and Unfinished after all tasks."""
+    _over_tasks(expert_training.train, config)
+
+
+def generate_data(config: settings.DataConfig) -> None:
+    """Stage 2. Raises as stage 1 does."""
+    _over_tasks(dataset.generate, config)
+
+
+def train_flows(config: settings.TrainFlowConfig) -> None:
+    """Stage 3. Raises as stage 1 does."""
+    _over_tasks(flow_training.train, config)
+
+
+def _over_tasks(stage: Callable[[Any], Any], config: Any) -> None:
+    names, failed = envs.tasks.named(config.task), []
+    for name in names:
+        try:
+            stage(dataclasses.replace(config, task=name))
+        except (checkpoint.CheckpointError, errors.ConfigError, search.SearchFailed) as error:
+            if len(names) == 1:
+                raise
+            failed.append(f"{name}: {error}")
+    if failed:
+        raise Unfinished(f"{len(failed)} of {len(names)} tasks failed. " + " | ".join(failed))

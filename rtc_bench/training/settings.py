@@ -1,0 +1,136 @@
+"""Settings of the training stages: search and experts, data, flow policies, and publishing to the zoo."""
+
+import dataclasses
+from typing import Any
+
+from rtc_bench.common import errors, schema
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig(schema.Settings):
+    """Budget and granularity of the search for a first success."""
+
+    population: int = 1024  # cells expanded at once
+    hold: int = 6  # control steps an action is held
+    successes: int = 24  # distinct ends to find
+    rounds: int = 400  # at most
+    cells: int = 60_000  # archive capacity
+    greed: float = 4.0  # preference for cells near the goal; 0 is none
+    last_start: int = 200  # control steps; cells reached later are not expanded
+    starts: int = 63  # states along the ways that are kept
+
+    def __post_init__(self):
+        schema.at_least(self, population=1, hold=1, successes=1, rounds=1, cells=2, greed=0, last_start=1, starts=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertConfig(schema.Settings):
+    """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
+
+    task: Any  # a name, a list, or all
+    seeds: int = 2  # experts; one on each core or GPU at once
+    seed: int = 0  # of the first
+    good: float = 0.9  # solve rate below which a further seed is trained instead,
+    spare: int = 3  # at most so many
+    steps: int = 12_000_000  # control steps an expert, at most
+    enough: float = 0.98  # solve rate from the start, exploring, over the last 4 saves, that ends training; 2: never
+    envs: int = 512  # environments in parallel
+    rollout: int = 64  # control steps between updates
+    minibatches: int = 8
+    epochs: int = 4
+    gamma: float = 0.995
+    gae_decay: float = 0.9
+    clip: float = 0.2
+    value_coefficient: float = 0.5
+    learning_rate: float = 5e-4  # falls linearly to a tenth
+    gradient_clip: float = 1.0
+    perturbation: float = 0.3  # RPO's, of the mean, in standard deviations
+    explore: float = 1.0  # standard deviation of actions before squashing, while nothing is solved from the start
+    explore_solved: float = 0.2  # the same once everything is; in between by the solve rate
+    width: int = 128  # units a hidden layer
+    history: int = 4  # frames the expert sees
+    shaping: float = 0.5  # reward per metre nearer
+    along_way: float = (
+        0.9  # share of episodes begun on a way to success while none is solved from the start; later half
+    )
+    patience: float = 2.0  # training gives an episode up after so many times the slowest way's control steps
+    noise_std: float = 0.1  # actuation noise
+    eval_episodes: int = 1024
+    save_every: int = 5  # updates between resumable saves
+    out: str = "runs/experts"
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+
+    def __post_init__(self):
+        schema.at_least(
+            self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1
+        )
+        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, spare=0)
+        for name in ("explore", "explore_solved"):
+            if not getattr(self, name) > 0:
+                raise errors.ConfigError(f"{name}={getattr(self, name)} leaves nothing to chance; it must be above 0")
+        if not 0 <= self.along_way <= 1:
+            raise errors.ConfigError(f"along_way={self.along_way} is not a share; give a number from 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(schema.Settings):
+    """Expert data."""
+
+    task: Any  # a name, a list, or all
+    steps: int = 250_000  # control steps to record, at least
+    experts: str = "runs/experts"
+    min_solve_rate: float = 0.85  # an expert below is left out
+    noise_std: float = 0.1
+    seed: int = 0
+    batch: int = 512  # episodes at once
+    out: str = "data"
+
+    def __post_init__(self):
+        schema.at_least(self, steps=1, batch=1, noise_std=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainFlowConfig(schema.Settings):
+    """Flow-policy training on a task's data."""
+
+    task: Any  # a name, a list, or all
+    data: str = "data"
+    horizon: int = schema.PREDICTION_HORIZON
+    layers: int = 2
+    channels: int = 32
+    channel_hidden: int = 64
+    token_hidden: int = 16
+    epochs: int = 32
+    weak_epoch: int = 8  # its weights are kept for BID's contrast
+    batch: int = 512
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-2
+    warmup: int = 1000  # updates
+    anneal: float = 0.01  # share of the learning rate that is left at the end, along a cosine; 1 keeps it
+    gradient_clip: float = 10.0
+    flow_steps: int = 5  # of the evaluation
+    eval_every: int = 8  # epochs between evaluations; 0 for none but the last
+    eval_episodes: int = 512
+    noise_std: float = 0.1
+    seed: int = 0
+    out: str = "runs/flow"
+
+    def __post_init__(self):
+        schema.at_least(self, horizon=1, layers=1, channels=2, epochs=1, batch=1, warmup=0, flow_steps=1, eval_every=0)
+        schema.at_least(self, eval_episodes=1, noise_std=0, weak_epoch=1, anneal=0)
+        if self.weak_epoch > self.epochs:
+            raise errors.ConfigError(
+                f"weak_epoch={self.weak_epoch} is after the last of {self.epochs} epochs; lower it"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ZooConfig(schema.Settings):
+    """Finished policies become the shipped ones."""
+
+    task: Any  # a name, a list, or all
+    experts: str = "runs/experts"
+    data: str = "data"
+    flow: str = "runs/flow"
+    zoo: str = "policies/zoo"  # where the policies go
+    out: str = "results/zoo"  # where tables, picture and data manifests go

@@ -1,0 +1,104 @@
+"""The shipped zoo: trained policies into policies/zoo, and what each came from into results/zoo."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from rtc_bench import envs
+from rtc_bench.common import errors, files, statistics, tables
+from rtc_bench.policies import checkpoint
+from rtc_bench.training import learning_curves, settings
+
+MANIFEST_KEYS = ("parts", "steps", "episodes", "solve_rate", "experts", "experts_apart")
+
+
+def publish(config: settings.ZooConfig) -> None:
+    """Copy finished policies and data manifests, and bring the tables and the picture up to date, task by task.
+
+    Raises UnknownTask, CheckpointError and ConfigError where a stage of a task is not finished.
+    """
+    out, zoo = pathlib.Path(config.out), pathlib.Path(config.zoo)
+    for task in envs.tasks.named(config.task):
+        trained, shipped = pathlib.Path(config.flow) / task / f"{task}.safetensors", zoo / f"{task}.safetensors"
+        manifest_file = pathlib.Path(config.data) / task / "manifest.json"
+        if not manifest_file.exists():
+            raise errors.ConfigError(f"{manifest_file}: no finished data set; make it with `make policy TASK={task}`")
+        manifest = files.read_manifest(manifest_file, *MANIFEST_KEYS)
+        model_card = checkpoint.header(trained)
+        if [part["sha256"] for part in manifest["parts"]] != model_card["recipe"]["data"]:
+            raise errors.ConfigError(
+                f"{trained}: trained on other data than {manifest_file.parent}; run `make policy TASK={task}`"
+            )
+        row = _row(model_card, manifest)
+        before = f" (before: {rate_with_interval(checkpoint.header(shipped))})" if shipped.exists() else ""
+        points = learning_curves.read_logs(config.experts, task)
+        files.write_whole(shipped, trained.read_bytes())
+        files.write_whole(out / "data" / f"{task}.json", manifest_file.read_bytes())
+        _replace_rows(out / "zoo.csv", task, [row])
+        _replace_rows(out / "experts.csv", task, points)
+        print(f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped}", flush=True)
+    _write_overview(out)
+
+
+def rate_with_interval(model_card: Mapping[str, Any]) -> str:
+    """A model card's solve rate with its 95 % Wilson interval."""
+    low, high = _interval(model_card)
+    return f"{model_card['solve_rate']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _interval(model_card: Mapping[str, Any]) -> tuple[float, float]:
+    return statistics.wilson_interval(round(model_card["solve_rate"] * model_card["episodes"]), model_card["episodes"])
+
+
+def _row(model_card: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = _interval(model_card)
+    return {
+        "task": model_card["task"],
+        "experts": " ".join(f"{expert['solve_rate']:.3f}" for expert in manifest["experts"]),
+        "expert_steps": " ".join(str(expert["steps"]) for expert in manifest["experts"]),
+        "experts_apart": f"{manifest['experts_apart']:.3f}",
+        "data_steps": manifest["steps"],
+        "data_episodes": manifest["episodes"],
+        "data_solve_rate": f"{manifest['solve_rate']:.3f}",
+        "epochs": model_card["epochs"],
+        "channels": model_card["config"]["channels"],
+        "solve_rate": f"{model_card['solve_rate']:.4f}",
+        "ci_low": f"{low:.4f}",
+        "ci_high": f"{high:.4f}",
+        "episodes": model_card["episodes"],
+        "commit": model_card["versions"]["commit"],
+    }
+
+
+def _replace_rows(path: pathlib.Path, task: str, rows: list[dict[str, Any]]) -> None:
+    """Replace a task's rows in a table; the tasks stay in their order."""
+    others = [row for row in tables.read(path) if row["task"] != task]
+    tables.write(sorted([*others, *rows], key=lambda row: envs.TASKS.index(row["task"])), path)
+
+
+def _write_overview(out: pathlib.Path) -> None:
+    """The picture of the learning curves, and a readable table."""
+    rows = tables.read(out / "zoo.csv")
+    evaluations = [
+        {"task": row["task"], **expert}
+        for row in rows
+        for expert in files.read_manifest(out / "data" / f"{row['task']}.json", "experts")["experts"]
+    ]
+    learning_curves.plot(tables.read(out / "experts.csv"), evaluations, out / "experts.png")
+    lines = [
+        "# The shipped policies and what they came from",
+        "",
+        "Made by `make zoo`. Rates with actuation noise; policies run naively without delay, with their 95 % intervals.",
+        "`apart`: how far two experts' actions lie apart in the same situation (mean absolute difference).",
+        "",
+        "| task | experts | million steps each | apart | data: steps, solve rate | flow policy | commit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        steps = ", ".join(f"{int(count) / 1e6:.1f}" for count in row["expert_steps"].split())
+        policy = rate_with_interval({"solve_rate": float(row["solve_rate"]), "episodes": int(row["episodes"])})
+        cells = (row["task"], row["experts"].replace(" ", ", "), steps, row["experts_apart"])
+        cells += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, row["commit"][:8])
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "![experts' solve rate from the start over control steps](experts.png)", ""]
+    files.write_whole(out / "README.md", "\n".join(lines).encode())

@@ -1,0 +1,23 @@
+"""Which checkpoints a sweep takes."""
+
+import pytest
+
+from rtc_bench.common import errors
+from rtc_bench.evaluation import loading, settings
+from rtc_bench.policies import checkpoint
+
+
+def test_a_folder_holds_policies_flat_or_as_training_leaves_them(tmp_path):
+    for place in (
+        "flow/mjc_walker/mjc_walker",
+        "flow/mjc_walker/resume",
+        "flow/car_launch/car_launch",
+        "flat/catapult",
+    ):
+        checkpoint.save(tmp_path / f"{place}.safetensors", {}, {"kind": "flow"})
+    found = loading.checkpoint_files(settings.SweepConfig(policy=str(tmp_path / "flow")))
+    assert list(found) == ["mjc_walker", "car_launch"]  # in the tasks' order
+    assert found["mjc_walker"] == tmp_path / "flow" / "mjc_walker" / "mjc_walker.safetensors"
+    assert list(loading.checkpoint_files(settings.SweepConfig(policy=str(tmp_path / "flat")))) == ["catapult"]
+    with pytest.raises(errors.ConfigError, match=r"holds no <task>.safetensors"):
+        loading.checkpoint_files(settings.SweepConfig(policy=str(tmp_path)))

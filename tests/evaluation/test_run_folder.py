@@ -1,0 +1,141 @@
+"""Run folders: the tidy table, what is refused, and going on after a stop."""
+
+import dataclasses
+import json
+
+import pytest
+import test_results
+
+from rtc_bench.common import errors, versions
+from rtc_bench.evaluation import run_folder
+
+
+def test_a_run_that_stopped_goes_on_and_ends_alike(tmp_path):
+    settings = {"seed": 0, "out": "x"}
+    whole = run_folder.RunFolder(tmp_path / "whole", settings, {})
+    whole.missing(test_results.CELLS)
+    for cell in test_results.CELLS:
+        whole.add(test_results.row(cell), test_results.outcomes())
+    stopped = run_folder.RunFolder(tmp_path / "stopped", settings, {})
+    stopped.missing(test_results.CELLS)
+    stopped.add(
+        test_results.row(test_results.CELLS[1]), test_results.outcomes()
+    )  # nothing is promised about which came first
+    again = run_folder.RunFolder(tmp_path / "stopped", {**settings, "out": "y"}, {})
+    todo = again.missing(test_results.CELLS)
+    assert todo == [test_results.CELLS[0], test_results.CELLS[2]]
+    for cell in todo:
+        again.add(test_results.row(cell), test_results.outcomes())
+    assert again.table.read_bytes() == whole.table.read_bytes()
+    for task in ("a", "b"):
+        name = f"episodes/{task}.parquet"
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_episodes_are_kept_in_their_order(tmp_path):
+    run = run_folder.RunFolder(tmp_path, {}, {})
+    run.missing(test_results.CELLS)
+    for cell in test_results.CELLS:
+        run.add(test_results.row(cell), test_results.outcomes())
+    found = run_folder.read_episodes(tmp_path, "a")
+    assert list(found) == test_results.CELLS[:2]
+    assert found[test_results.CELLS[1]]["solved"].tolist() == [True, False, False, False]
+    assert found[test_results.CELLS[1]]["total_reward"].tolist() == [1, -1, 0, 0]
+    assert found[test_results.CELLS[1]]["length"].tolist() == [10, 20, 256, 256]
+    assert run_folder.read_episodes(tmp_path, "c") == {}
+
+
+def test_a_cell_without_its_episodes_is_run_again(tmp_path):
+    run = run_folder.RunFolder(tmp_path, {}, {})
+    run.missing(test_results.CELLS)
+    for cell in test_results.CELLS:
+        run.add(test_results.row(cell), test_results.outcomes())
+    (tmp_path / "episodes" / "b.parquet").unlink()
+    assert run_folder.RunFolder(tmp_path, {}, {}).missing(test_results.CELLS) == [test_results.CELLS[2]]
+    (tmp_path / "episodes" / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(errors.ConfigError, match=r"a\.parquet: not a whole table .*run the sweep again"):
+        run_folder.RunFolder(tmp_path, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "answer"),
+    [
+        ({"seed": 1}, {"policy a": "x"}, "seed=0.*seed=1"),
+        ({"seed": 0}, {"policy a": "y"}, "policy a=x.*policy a=y"),
+        ({"seed": 0, "episodes": 3}, {"policy a": "x"}, "episodes=None.*episodes=3"),
+    ],
+)
+def test_another_run_is_refused_with_the_difference(tmp_path, settings, identity, answer):
+    run_folder.RunFolder(tmp_path, {"seed": 0}, {"policy a": "x"})
+    with pytest.raises(errors.ConfigError, match=rf"{answer}.*out="):
+        run_folder.RunFolder(tmp_path, settings, identity)
+
+
+def test_the_manifest_says_what_made_the_numbers(tmp_path):
+    run_folder.RunFolder(tmp_path, {"seed": 0, "strategy": ("rtc",)}, {"policy a": "x"})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert {"commit", "python", "jax", "device"} <= manifest["versions"][0].keys()
+    assert manifest["identity"] == {"policy a": "x"}
+    assert (tmp_path / "config.yaml").read_text() == "seed: 0\nstrategy:\n- rtc\n"
+
+
+def test_every_code_that_ran_cells_is_named(tmp_path, monkeypatch):
+    def session(commit, cells):
+        monkeypatch.setattr(versions, "collect", lambda: {"commit": commit})
+        run = run_folder.RunFolder(tmp_path, {}, {})
+        for cell in run.missing(test_results.CELLS)[:cells]:
+            run.add(test_results.row(cell), test_results.outcomes())
+        return [made["commit"] for made in json.loads(run.manifest_file.read_text())["versions"]]
+
+    assert session("a", 1) == ["a"]
+    assert session("a", 1) == ["a"]
+    assert session("b", 1) == ["a", "b"]
+    assert session("c", 0) == ["a", "b"]  # nothing was left to run
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}}'])
+def test_a_manifest_of_something_else_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(errors.ConfigError, match=r"manifest\.json: damaged, or .*another folder"):
+        run_folder.RunFolder(tmp_path, {}, {})
+
+
+def test_nothing_half_written_stays(tmp_path):
+    run = run_folder.RunFolder(tmp_path, {}, {})
+    run.missing(test_results.CELLS)
+    run.add(test_results.row(test_results.CELLS[0]), test_results.outcomes())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.yaml",
+        "episodes",
+        "manifest.json",
+        "results.csv",
+    ]
+
+
+SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "taken"),
+    [
+        ({"delay": 7, "task": "b", "strategy": "rtc"}, {"policy b": "y"}, 2),
+        ({"seed": 1}, {}, 0),
+        ({"episodes": 5}, {}, 0),
+        ({"options": {"rtc": {"schedule": "hard"}}}, {}, 0),
+        ({}, {"policy a": "other"}, 0),
+    ],
+)
+def test_cells_are_taken_from_runs_that_agree(tmp_path, settings, identity, taken):
+    other = run_folder.RunFolder(tmp_path / "other", {**SETTINGS, **settings}, {"policy a": "x", **identity})
+    other.missing(test_results.CELLS[:2])
+    for cell in test_results.CELLS[:2]:
+        episodes = settings.get("episodes", 4)
+        other.add(dataclasses.replace(test_results.row(cell), episodes=episodes), test_results.outcomes())
+    run_folder.RunFolder(tmp_path / "empty", SETTINGS, {"policy a": "x"})
+    run = run_folder.RunFolder(tmp_path / "run", SETTINGS, {"policy a": "x"})
+    run.borrow(test_results.CELLS, [tmp_path / name for name in ("empty", "other")])
+    assert run.missing(test_results.CELLS) == test_results.CELLS[taken:]
+    if taken:
+        again = run_folder.load([tmp_path / "run"])
+        assert again.rows == [test_results.row(cell) for cell in test_results.CELLS[:2]]
+        assert again.episodes[test_results.CELLS[0]]["solved"].tolist() == [True, False, False, False]

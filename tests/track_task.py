@@ -1,0 +1,47 @@
+"""A task with an obvious solution, for tests of search and training: a point on a track with a goal to the right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rtc_bench.envs import env as task_env
+
+
+class Track:
+    """Seven observed numbers, of which two vary. Solved right of +3, failed left of -1; the action is the velocity."""
+
+    name, interface, obs_size, action_size, max_steps = "track", "compact", 7, 1, 40
+    action_low, action_high = np.array([-1.0], np.float32), np.array([1.0], np.float32)
+    control_dt = 1 / 30
+
+    def __init__(self, noise_std=0.0, start=0.0):
+        self.noise_std, self.start = noise_std, start
+
+    def reset(self, key, batch):
+        del key
+        state = task_env.State(jnp.full((1, batch), self.start), jnp.zeros(batch, jnp.int32))
+        return self.observe(state), state
+
+    def observe(self, state):
+        rest = jnp.zeros((state.sim.shape[-1], 6))
+        return jnp.concatenate([state.sim.T, rest], 1)
+
+    def distance(self, state):
+        return 3.0 - state.sim[0]
+
+    def step(self, key, state, action):
+        if self.noise_std:
+            action = action + self.noise_std * jax.random.normal(key if key.ndim == 0 else key[0], action.shape)
+        place = state.sim + 0.25 * jnp.clip(action, -1.0, 1.0).T
+        after = task_env.State(place, state.time + 1)
+        solved, failed = place[0] > 3.0, place[0] < -1.0
+        truncated = (after.time >= self.max_steps) & ~solved & ~failed
+        reward = solved.astype(jnp.float32) - failed.astype(jnp.float32)
+        info = {"solved": solved, "failed": failed, "distance": self.distance(after)}
+        return self.observe(after), after, reward, solved | failed, truncated, info
+
+    def take(self, state, indices):
+        return jax.tree.map(lambda leaf: leaf[..., indices], state)
+
+    def where(self, mask, then, otherwise):
+        return task_env.TaskEnv.where(self, mask, then, otherwise)

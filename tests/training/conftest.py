@@ -1,0 +1,60 @@
+"""Experts, data and settings on the track, a task with an obvious solution."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import track_task
+
+from rtc_bench import envs
+from rtc_bench.policies import checkpoint
+from rtc_bench.training import dataset, experts, settings
+
+
+@pytest.fixture
+def on_track(monkeypatch):
+    monkeypatch.setattr(envs, "make", lambda name, noise_std=0.0, **rest: track_task.Track(noise_std))
+
+
+@pytest.fixture
+def data(on_track, tmp_path, lenient):
+    """Two experts that push right with different strength, and a short data set of theirs."""
+    expert_config = settings.ExpertConfig(task="catapult", width=4)
+    env = track_task.Track()
+    network = experts.build_network(expert_config, env)
+    for seed, push in enumerate((0.6, 1.4)):
+        params = network.init(jax.random.key(0), jnp.zeros((1, 4 * 7 + 1)))
+        params = jax.tree.map(jnp.zeros_like, params)
+        params["params"]["Dense_2"]["bias"] = jnp.array([push])  # the mean before squashing
+        arrays = {"params": params, "obs_mean": np.zeros(7), "obs_std": np.ones(7)}
+        head = {
+            "kind": "expert",
+            "solve_rate": 1.0,
+            "seed": seed,
+            "steps": 1,
+            "config": dataclasses.asdict(expert_config),
+        }
+        checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
+    config = settings.DataConfig(
+        task="catapult",
+        steps=400,
+        experts=str(tmp_path / "experts"),
+        batch=16,
+        out=str(tmp_path / "data"),
+        noise_std=0.0,
+    )
+    return config, dataset.generate(config)
+
+
+@pytest.fixture
+def small_flow():
+    """(data settings, folder) -> settings of a flow policy that trains in a second."""
+
+    def config(data: settings.DataConfig, folder, **changes) -> settings.TrainFlowConfig:
+        given = {"task": "catapult", "data": data.out, "out": str(folder / "flow"), "epochs": 4, "weak_epoch": 1}
+        given |= {"batch": 64, "warmup": 5, "eval_every": 2, "eval_episodes": 16, "channels": 8, "channel_hidden": 8}
+        return settings.TrainFlowConfig(**{**given, "noise_std": 0.0, **changes})
+
+    return config

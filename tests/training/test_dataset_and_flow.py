@@ -1,0 +1,144 @@
+"""Data and the flow policy trained on it: columns, episode edges, checksums, resumed training."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from rtc_bench.common import errors
+from rtc_bench.policies import checkpoint, flow
+from rtc_bench.training import dataset, experts, flow_training
+
+
+def test_columns_and_manifest(data):
+    _, manifest = data
+    told = json.loads(manifest.read_text())
+    table = parquet.read_table(manifest.parent / told["parts"][0]["file"])
+    wanted = {"observation.state", "action", "episode_index", "frame_index", "next.done", "next.success"}
+    assert wanted <= set(table.column_names)
+    assert told["steps"] >= 400
+    assert told["steps"] == sum(part["steps"] for part in told["parts"])
+    assert told["solve_rate"] == 1.0
+    assert [expert["seed"] for expert in told["experts"]] == [0, 1]
+    assert told["experts_apart"] == pytest.approx(abs(np.tanh(0.6) - np.tanh(1.4)), abs=1e-4)
+    assert all(min(part["episodes_per_expert"]) > 0 for part in told["parts"])  # a mixture
+    episode, frame, done = (table[name].to_numpy() for name in ("episode_index", "frame_index", "next.done"))
+    assert frame[0] == 0
+    assert (np.diff(frame)[~done[:-1]] == 1).all()
+    assert (frame[1:][done[:-1]] == 0).all()
+    assert (np.diff(episode) == done[:-1]).all()
+    assert done[-1]  # only whole episodes
+
+
+def test_one_expert_plays_a_whole_episode(data):
+    config, _ = data
+    episodes, _ = dataset.load(config.out, "catapult")
+    pushes = {round(float(np.tanh(push)), 3) for push in (0.6, 1.4)}
+    for number in np.unique(episodes.episode):
+        used = {round(float(a), 3) for a in episodes.action[episodes.episode == number, 0]}
+        assert len(used) == 1
+        assert used <= pushes
+    # What was observed is what the actions led to: 0.25 of the action each step.
+    first = episodes.obs[episodes.episode == 0, 0]
+    np.testing.assert_allclose(np.diff(first), 0.25 * episodes.action[episodes.episode == 0, 0][:-1], atol=1e-5)
+
+
+def test_generating_again_changes_nothing(data):
+    config, manifest = data
+    before = manifest.stat().st_mtime_ns
+    assert dataset.generate(config) == manifest
+    assert manifest.stat().st_mtime_ns == before
+
+
+def test_a_changed_file_is_refused(data):
+    config, manifest = data
+    part = manifest.parent / "part-0000.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(errors.ConfigError, match=r"part-0000.parquet: missing or changed"):
+        dataset.load(config.out, "catapult")
+
+
+def test_missing_data_is_told_with_its_remedy(tmp_path):
+    with pytest.raises(
+        errors.ConfigError, match=r"no finished data set; make it with .*generate_data.py task=catapult"
+    ):
+        dataset.load(tmp_path, "catapult")
+
+
+def test_no_chunk_crosses_an_episodes_edge():
+    episode = np.array([0, 0, 0, 1, 1, 5])
+    action = jnp.array([[10.0 * e + i] for i, e in enumerate(episode)])  # an entry says episode and place
+    end = dataset.episode_ends(episode)
+    assert end.tolist() == [3, 3, 3, 5, 5, 6]
+    found = dataset.action_chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4)[..., 0]
+    wanted = [
+        [0, 1, 2, 0],
+        [1, 2, 0, 0],
+        [2, 0, 0, 0],
+        [13, 14, 0, 0],
+        [14, 0, 0, 0],
+        [55, 0, 0, 0],
+    ]
+    assert found.tolist() == wanted
+
+
+def test_training_learns_and_keeps_a_weak_policy(data, small_flow, tmp_path):
+    config, _ = data
+    file = flow_training.train(small_flow(config, tmp_path, epochs=30, warmup=20, learning_rate=3e-3))
+    policy, card = checkpoint.load_flow(file, task="catapult", interface="compact", obs_size=7, action_size=1)
+    losses = [entry["loss"] for entry in card["log"]]
+    assert losses[-1] < 0.5 * losses[0]
+    assert card["solve_rate"] == 1.0  # both experts solve the track, so does their imitator
+    assert card["epochs"] == 30
+    weak = checkpoint.flatten(policy.weak_policy().params)
+    strong = checkpoint.flatten(policy.params)
+    assert any((weak[name] != strong[name]).any() for name in strong)
+
+
+def test_the_learning_rate_falls_unless_told_to_stay(data, small_flow, tmp_path):
+    config, _ = data
+    moved = {}
+    for anneal in (0.0, 1.0):
+        trainer = flow_training.Trainer(
+            small_flow(config, tmp_path, anneal=anneal), dataset.load(config.out, "catapult")[0]
+        )
+        learners = [trainer.start()]
+        for number in range(4):
+            learners.append(trainer.epoch(learners[-1], number)[0])
+        kernels = [np.asarray(learner.params["in_proj"]["kernel"]) for learner in learners]
+        moved[anneal] = np.abs(kernels[4] - kernels[3]).sum() / np.abs(kernels[2] - kernels[1]).sum()
+    assert moved[0.0] < 0.5 * moved[1.0]
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(data, small_flow, tmp_path, monkeypatch):
+    config, _ = data
+    whole = flow_training.train(small_flow(config, tmp_path / "whole"))
+    epoch = flow_training.Trainer.epoch
+
+    def dies(self, learner, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(self, learner, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flow_training.Trainer, "epoch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            flow_training.train(small_flow(config, tmp_path / "cut"))
+    cut = flow_training.train(small_flow(config, tmp_path / "cut"))
+    ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="flow")[0]) for file in (whole, cut))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_fresh_blocks_are_the_identity():
+    config = flow.FlowConfig(3, 2, layers=2, channels=8, channel_hidden=8, token_hidden=4)
+    params = flow.init(experts.jax.random.key(0), config)
+    rng = np.random.default_rng(0)
+    obs, x_t = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((5, 3), (5, 8, 2)))
+    one = {**params, "mlp_stack": {}}
+    np.testing.assert_allclose(
+        flow.velocity(params, obs, x_t, jnp.float32(0.3)), flow.velocity(one, obs, x_t, jnp.float32(0.3)), atol=1e-6
+    )

@@ -1,0 +1,183 @@
+"""Search finds a way, training learns it, and goes on after a stop as if there had been none."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import track_task
+
+from rtc_bench.policies import checkpoint
+from rtc_bench.training import expert_training, experts, learning_curves, search, settings
+
+SMALL = settings.SearchConfig(population=32, hold=4, successes=3, rounds=60, last_start=36)
+
+
+def config(**changes):
+    base = {"task": "mjc_swimmer", "seeds": 1, "envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16}
+    base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL, "enough": 2, "spare": 0}
+    return settings.ExpertConfig(**{**base, **changes})
+
+
+def test_search_finds_states_along_ways_to_success():
+    env = track_task.Track()
+    found = search.find_solutions(env, SMALL, seed=0)
+    places = np.asarray(found.states.sim[0])
+    assert places[0] == 0.0  # the start comes first
+    assert places.max() > 1.5  # states near the goal
+    assert (places <= 3.0).all()
+    assert (places >= -1.0).all()
+    # Time and place belong together: nobody is faster than 0.25 a step.
+    assert (np.abs(places) <= 0.25 * np.asarray(found.states.time) + 1e-5).all()
+    assert found.simulated % (32 * 4) == 0
+    assert len(places) == 1 + SMALL.starts
+    assert (np.diff(np.asarray(found.states.time)) >= 0).all()
+    assert 12 <= found.slowest <= 40  # 3 m at 0.25 m a step
+
+
+def test_search_says_when_there_is_no_way():
+    env = track_task.Track(start=-100.0)
+    with pytest.raises(search.SearchFailed, match=r"no success on track in 5 rounds; raise search.rounds"):
+        search.find_solutions(env, dataclasses.replace(SMALL, rounds=5), seed=0)
+
+
+def test_training_solves_the_track(on_track, tmp_path, lenient):
+    (file,) = expert_training.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
+    head = checkpoint.header(file)
+    assert head["solve_rate"] == 1.0
+    assert head["steps"] >= 16 * 16 * 60
+    log = (tmp_path / "mjc_swimmer" / "seed0.csv").read_text().splitlines()
+    assert log[0] == "steps,start_solve_rate,solve_rate"
+    assert len(log) == 31
+    found, heads = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.9)
+    assert len(found) == len(heads) == 1
+    before = file.stat().st_mtime_ns
+    expert_training.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
+    assert file.stat().st_mtime_ns == before  # finished experts are kept
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, monkeypatch, lenient):
+    (whole,) = expert_training.train(config(out=str(tmp_path / "whole")))
+    calls = []
+    advance = expert_training.Trainer.advance
+
+    def dies(self, runners, iterations):
+        calls.append(iterations)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return advance(self, runners, iterations)
+
+    monkeypatch.setattr(expert_training.Trainer, "advance", dies)
+    with pytest.raises(KeyboardInterrupt):
+        expert_training.train(config(out=str(tmp_path / "cut")))
+    (cut,) = expert_training.train(config(out=str(tmp_path / "cut")))
+    assert calls == [2] * (3 + 2)  # 4 of 8 iterations were saved, the rest ran again
+    ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (whole, cut))
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatch, lenient):
+    alone = [
+        expert_training.train(config(out=str(tmp_path / "alone"), seed=seed, steps=16 * 16 * 6))[0]
+        for seed in (0, 1, 2)
+    ]
+    advance, company = expert_training.Trainer.advance, []
+
+    def seen(self, runners, iterations):
+        company.append(len(runners))
+        if len(company) == 3:
+            raise KeyboardInterrupt
+        return advance(self, runners, iterations)
+
+    monkeypatch.setattr(expert_training.Trainer, "advance", seen)
+    with pytest.raises(KeyboardInterrupt):
+        expert_training.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
+    beside = expert_training.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
+    assert company[0] == min(3, jax.device_count())
+    for one, other in zip(alone, beside, strict=True):
+        assert one.with_suffix(".csv").read_text() == other.with_suffix(".csv").read_text()
+        ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (one, other))
+        for name, value in ours.items():
+            np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6, err_msg=f"{one} {name}")
+
+
+def test_weak_experts_are_left_out(tmp_path):
+    head = {"kind": "expert", "solve_rate": 0.3}
+    arrays = {"params": {"x": np.zeros(1)}, "obs_mean": np.zeros(1), "obs_std": np.ones(1)}
+    checkpoint.save(tmp_path / "catapult" / "seed0.safetensors", arrays, head)
+    with pytest.raises(checkpoint.CheckpointError, match=r"no expert of catapult .* solves 0.65 .*found: 0.30"):
+        experts.load(tmp_path, "catapult", min_solve_rate=0.65)
+
+
+def test_memory_holds_frames_in_order_and_the_last_action():
+    scaling = experts.Expert({}, jnp.zeros(1), jnp.ones(1))
+    memory = experts.initial_history(jnp.array([[1.0]]), scaling, history=3, action_size=1)
+    memory = experts.append_frame(memory, jnp.array([[2.0]]), jnp.array([[0.5]]), scaling)
+    np.testing.assert_array_equal(experts.features(memory), [[1.0, 1.0, 2.0, 0.5]])
+
+
+def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
+    found = search.find_solutions(track_task.Track(), SMALL, seed=0)
+    trainer = expert_training.Trainer(config(along_way=0.5))
+    runner = trainer.start(0, found)
+    done = []
+    for _ in range(6):
+        ((runner, progress),) = trainer.advance([runner], 1)
+        done.append(progress)
+    assert sum(p.ended for p in done) > sum(p.start_ended for p in done) > 0
+    assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
+    assert float(runner.course.ended[1:].sum()) > 0
+    only = expert_training.Trainer(config(along_way=0.0))
+    ((runner, progress),) = only.advance([only.start(0, found)], 1)
+    assert progress.ended == progress.start_ended
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), runner.expert))
+
+
+def test_training_gives_an_episode_up_that_takes_longer_than_the_ways(on_track, lenient):
+    found = dataclasses.replace(search.find_solutions(track_task.Track(), SMALL, seed=0), slowest=5)
+    trainer = expert_training.Trainer(config(along_way=0.0, rollout=30, shaping=0.0))
+    ((_, progress),) = trainer.advance([trainer.start(0, found)], 1)
+    assert progress.ended == 16 * 3  # 16 environments, each ten control steps long three times
+    assert progress.solved == 0
+
+
+def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
+    trainer = expert_training.Trainer(config(explore=1.0, explore_solved=0.25))
+    course = trainer.start(0, search.find_solutions(track_task.Track(), SMALL, seed=0)).course
+    assert float(trainer.exploration(course)) == 1.0
+    half = course._replace(ended=course.ended + 999, solved=course.solved + 500)
+    assert float(trainer.exploration(half)) == pytest.approx(0.5)
+
+
+def test_a_further_seed_is_trained_where_one_fails(on_track, tmp_path, monkeypatch, lenient):
+    rates = iter([0.2, 1.0, 0.3, 0.95])
+    monkeypatch.setattr(expert_training.experts.Evaluation, "__call__", lambda *_, **__: np.array([next(rates)]))
+    settings = {"out": str(tmp_path), "seeds": 2, "spare": 4, "good": 0.9, "steps": 16 * 16}
+    files = expert_training.train(config(**settings))
+    assert [file.stem for file in files] == ["seed0", "seed1", "seed2", "seed3"]  # 0 and then 2 were no good
+    assert expert_training.train(config(**settings)) == files  # and nothing is trained again
+    rates = iter([0.1] * 3)
+    files = expert_training.train(config(**{**settings, "out": str(tmp_path / "worse"), "spare": 1}))
+    assert [file.stem for file in files] == ["seed0", "seed1", "seed2"]  # never more than the spare ones
+
+
+def test_training_ends_once_enough_is_solved(on_track, tmp_path, lenient):
+    settings = {"out": str(tmp_path), "steps": 16 * 16 * 400, "learning_rate": 3e-3, "shaping": 0.3, "enough": 0.9}
+    (file,) = expert_training.train(config(**settings))
+    log = [float(line.split(",")[1]) for line in file.with_suffix(".csv").read_text().splitlines()[1:]]
+    assert min(log[-4:]) >= 0.9 > min(log[-5:-1])
+    assert checkpoint.header(file)["steps"] == 16 * 16 * 2 * len(log) < settings["steps"]
+    assert (tmp_path / "mjc_swimmer" / "curves.png").stat().st_size > 1000
+
+
+def test_learning_curves_are_drawn_also_of_a_seed_that_was_given_up(tmp_path):
+    points = [
+        {"task": "catapult", "seed": seed, "steps": steps, "start_solve_rate": 0.5, "solve_rate": 0.5}
+        for seed in (0, 1)
+        for steps in (1e6, 2e6)
+    ]
+    ends = [{"task": "catapult", "seed": 0, "steps": 2e6, "solve_rate": 0.9}]
+    learning_curves.plot(points, ends, tmp_path / "curves.png")  # a warning of the layout would be an error
+    assert (tmp_path / "curves.png").stat().st_size > 1000
