@@ -10,7 +10,7 @@ __all__ = ["ENGINES", "INTERFACES", "TASKS", "UnknownTask", "make"]
 
 
 def make(task, **options):
-    """A batched task environment, by name or from a scene; see ``task_env.TaskEnv``.
+    """A batched task environment, by name or from a scene; see ``envs.env.TaskEnv``.
 
     Options: interface ("compact" or "kinetix"), engine ("fast" or "kinetix"), noise_std (0.1). Raises UnknownTask, and
     UnsupportedScene (a ValueError) for a scene that only engine="kinetix" can run.

@@ -77,7 +77,7 @@ class TaskEnv:
         """
         sim = self.engine.initial(batch)
         if self.start_std:
-            sim = self.engine.moved(sim, self.start_std * jax.random.normal(key, (3, len(self.scene.moving), batch)))
+            sim = self.engine.displace(sim, self.start_std * jax.random.normal(key, (3, len(self.scene.moving), batch)))
         state = State(sim, jnp.zeros(batch, jnp.int32))
         return self.observe(state), state
 

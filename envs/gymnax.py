@@ -1,6 +1,6 @@
 """The tasks as gymnax (1.0) environments: one episode at a time, auto-reset by gymnax's own ``step``.
 
-Meant for code written against gymnax. The batched contract of ``task_env.TaskEnv`` is several times faster than a
+Meant for code written against gymnax. The batched contract of ``envs.env.TaskEnv`` is several times faster than a
 vmapped adapter, because the engine skips solver work that no environment of its batch needs.
 """
 

@@ -156,14 +156,14 @@ class KinetixEngine:
         with _lenient():
             return jax.vmap(once, in_axes=(axes, -1, -1), out_axes=(axes, -1, -1, -1))(sim, motors, thrusters)
 
-    def moved(self, sim, by: Array):
+    def displace(self, sim, by: Array):
         """The moving bodies' x, y and angle changed by ``by`` [3, M, B]."""
         parts = {"polygon": sim.polygon, "circle": sim.circle}
         for body, change in zip(self.scene.moving, by.swapaxes(0, 1), strict=True):
             kind, slot = ("circle", body.slot - scenes.POLYGON_SLOTS) if body.is_circle else ("polygon", body.slot)
             part = parts[kind]
-            places, angles = part.position.at[slot].add(change[:2]), part.rotation.at[slot].add(change[2])
-            parts[kind] = part.replace(position=places, rotation=angles)
+            positions, angles = part.position.at[slot].add(change[:2]), part.rotation.at[slot].add(change[2])
+            parts[kind] = part.replace(position=positions, rotation=angles)
         return sim.replace(**parts)
 
     def bodies(self, sim) -> tuple[Array, ...]:

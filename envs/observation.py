@@ -13,15 +13,15 @@ SHAPE_FEATURES = 26  # numbers per polygon in the symbolic observation; circles 
 CIRCLE_FEATURES = 18
 CLIP = 10.0
 
-Bodies = tuple[Array, Array, Array, Array, Array, Array]  # x, y, angle, vx, vy, w, each [M, B]
+BodyStates = tuple[Array, Array, Array, Array, Array, Array]  # x, y, angle, vx, vy, w, each [M, B]
 
 
-def _varying(bodies: Bodies) -> dict[str, Array]:
+def _varying(bodies: BodyStates) -> dict[str, Array]:
     x, y, angle, vx, vy, w = bodies
     return {"x": x, "y": y, "vx": vx, "vy": vy, "w": jnp.tanh(w / 10), "sin": jnp.sin(angle), "cos": jnp.cos(angle)}
 
 
-def compact(bodies: Bodies) -> Array:
+def compact(bodies: BodyStates) -> Array:
     """[B, 7 M]: for each moving body in slot order x, y (m), vx, vy (m/s), tanh(w / 10), sin and cos of its angle."""
     stacked = jnp.stack(list(_varying(bodies).values()), axis=1)  # [M, 7, B]
     return stacked.reshape(-1, stacked.shape[-1]).T
@@ -100,7 +100,7 @@ class Symbolic:
         values.append(scene.gravity / 10)
         self.template = np.array(values, np.float32)
         offsets = {"x": 0, "y": 1, "vx": 2, "vy": 3, "w": 7, "sin": 12, "cos": 13}
-        self.places = {
+        self.indices = {
             name: np.array([starts[body.slot] + offset for body in scene.moving]) for name, offset in offsets.items()
         }
 
@@ -109,10 +109,10 @@ class Symbolic:
         """679 for the levels' size."""
         return len(self.template)
 
-    def __call__(self, bodies: Bodies) -> Array:
+    def __call__(self, bodies: BodyStates) -> Array:
         """[B, 679]"""
         batch = bodies[0].shape[-1]
         observation = jnp.broadcast_to(jnp.asarray(self.template)[:, None], (self.size, batch))
         for name, value in _varying(bodies).items():
-            observation = observation.at[self.places[name]].set(value)
+            observation = observation.at[self.indices[name]].set(value)
         return jnp.nan_to_num(jnp.clip(observation, -CLIP, CLIP)).T

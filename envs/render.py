@@ -21,7 +21,7 @@ def _poses(scene: scenes.Scene, frame: Frame) -> dict[int, tuple[float, float, f
     return {body.slot: moving.get(body.slot, (*body.position, body.rotation)) for body in scene.bodies}
 
 
-def _place(point: scenes.Point, pose: tuple[float, float, float]) -> tuple[float, float]:
+def _to_world(point: scenes.Point, pose: tuple[float, float, float]) -> tuple[float, float]:
     x, y, angle = pose
     cos, sin = np.cos(angle), np.sin(angle)
     return x + cos * point[0] - sin * point[1], y + sin * point[0] + cos * point[1]
@@ -39,19 +39,19 @@ def draw(axis, scene: scenes.Scene, frame: Frame) -> None:
         look = {"facecolor": colour, "edgecolor": "#222222", "linewidth": 0.7, "alpha": 0.95}
         if body.is_circle:
             axis.add_patch(patches.Circle(pose[:2], body.radius, **look))
-            axis.plot(*zip(pose[:2], _place((body.radius, 0.0), pose), strict=True), color="#222222", linewidth=0.7)
+            axis.plot(*zip(pose[:2], _to_world((body.radius, 0.0), pose), strict=True), color="#222222", linewidth=0.7)
         elif body.vertices:
-            axis.add_patch(patches.Polygon([_place(corner, pose) for corner in body.vertices], **look))
+            axis.add_patch(patches.Polygon([_to_world(corner, pose) for corner in body.vertices], **look))
         if body.role and body.slot >= scenes.WALL_SLOTS:
             axis.text(*pose[:2], LETTERS[body.role], color="white", ha="center", va="center", fontsize=6, weight="bold")
     for thruster in scene.thrusters:
         pose = poses[thruster.body]
-        x, y = _place(thruster.anchor, pose)
+        x, y = _to_world(thruster.anchor, pose)
         towards = thruster.rotation + pose[2]
         tail = (x - 0.25 * np.cos(towards), y - 0.25 * np.sin(towards))
         axis.annotate("", (x, y), tail, arrowprops={"arrowstyle": "-|>", "color": "#CC79A7", "linewidth": 1.4})
     for joint in scene.joints:
-        x, y = _place(joint.a_anchor, poses[joint.a])
+        x, y = _to_world(joint.a_anchor, poses[joint.a])
         driven = joint.motor_on and not joint.fixed
         axis.plot(x, y, "s" if joint.fixed else "o", color="#CC79A7" if driven else "#222222", markersize=3)
     axis.set(xlim=(0, WORLD), ylim=(0, WORLD), aspect="equal", xticks=[], yticks=[])
@@ -77,9 +77,9 @@ def strip(
     pyplot, figure, axes = _figure(len(moments), len(films))
     for line, (title, frames) in zip(axes, films.items(), strict=True):
         for axis, moment in zip(line, moments, strict=True):
-            shown = min(int(moment), len(frames) - 1)
-            draw(axis, scene, frames[shown])
-            axis.set_title(f"{shown * frame_time:.2f} s", fontsize=8)
+            index = min(int(moment), len(frames) - 1)
+            draw(axis, scene, frames[index])
+            axis.set_title(f"{index * frame_time:.2f} s", fontsize=8)
         line[0].set_ylabel(title, fontsize=9)
     figure.tight_layout(pad=0.4, h_pad=1.0)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,14 +42,14 @@ def check(name: str) -> str:
     raise UnknownTask(f"unknown task {name!r}{hint} tasks: {', '.join(TASKS)}")
 
 
-def named(names: str | Sequence[str]) -> tuple[str, ...]:
+def resolve(names: str | Sequence[str]) -> tuple[str, ...]:
     """The tasks of a name, a list of names, or "all". Raises UnknownTask, also for an empty list."""
     if names == "all":
         return TASKS
-    found = tuple(check(name) for name in ([names] if isinstance(names, str) else names))
-    if not found:
+    tasks = tuple(check(name) for name in ([names] if isinstance(names, str) else names))
+    if not tasks:
         raise UnknownTask(f"no task is named; name some of {', '.join(TASKS)}, or all")
-    return found
+    return tasks
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def scene(name: str) -> scenes.Scene:
     """The scene of a task. Raises UnknownTask."""
     check(name)
     if name in OURS:
-        return importlib.import_module(f"envs.scenes.{name}").scene()
+        return importlib.import_module(f"rtc_bench.envs.scenes.{name}").scene()
     if name == "cartpole_thrust":
         level = kinetix_levels.packaged("l/hard_cartpole_thrust")
         return _moved(level, name, 8, (4.436287887179349, 1.7776370309706886))

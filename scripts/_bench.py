@@ -9,7 +9,7 @@ from _entry import ROOT
 from rtc_bench import envs
 from rtc_bench.common import tables
 
-Row = dict[str, object]
+Measurement = dict[str, object]
 
 
 def parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def record(path: pathlib.Path, rows: list[Row], newest: Row | None = None) -> None:
+def record(path: pathlib.Path, rows: list[Measurement], newest: Measurement | None = None) -> None:
     """Write all rows, and print the newest: the last one unless told."""
     tables.write(rows, path)
     print(", ".join(f"{name} {value}" for name, value in (newest or rows[-1]).items()), flush=True)

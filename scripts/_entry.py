@@ -194,11 +194,11 @@ def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
     rows = [(f"{name}=", "|".join(options), "") for name, options in _presets(config_name).items()]
     for name, info in _keys(settings_class).items():
         if omegaconf.OmegaConf.is_missing(composed, name):
-            shown = "(required)"
+            default = "(required)"
         else:
             value = omegaconf.OmegaConf.select(composed, name)
-            shown = "null" if value is None else str(value).replace("'", "").replace(", ", ",")
-        rows.append((f"{name}=", shown, info["comment"]))
-    width = min(44, max(len(name + shown) for name, shown, _ in rows))
-    lines = [f"  {name + shown:<{width}}  {comment}".rstrip() for name, shown, comment in rows]
+            default = "null" if value is None else str(value).replace("'", "").replace(", ", ",")
+        rows.append((f"{name}=", default, info["comment"]))
+    width = min(44, max(len(name + default) for name, default, _ in rows))
+    lines = [f"  {name + default:<{width}}  {comment}".rstrip() for name, default, comment in rows]
     return "\n".join([*head, "", "settings and their defaults:", *lines, ""])

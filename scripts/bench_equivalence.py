@@ -86,7 +86,9 @@ def main() -> None:
     policies_help = "measure solve rates of new policies alone; take everything else from the table in --out"
     parser.add_argument("--policies", action="store_true", help=policies_help)
     args = _bench.parse(parser)
-    rows_by_task: dict[str, _bench.Row] = {row["task"]: row for row in tables.read(args.out / "equivalence.csv")}
+    rows_by_task: dict[str, _bench.Measurement] = {
+        row["task"]: row for row in tables.read(args.out / "equivalence.csv")
+    }
     if args.policies and (missing := [task for task in args.tasks if task not in rows_by_task]):
         parser.error(f"--policies: {args.out}/equivalence.csv has no row of {', '.join(missing)}; measure all once")
     devices.setup()

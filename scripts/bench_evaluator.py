@@ -103,7 +103,9 @@ def seconds(call: Part) -> float:
     return time.perf_counter() - began
 
 
-def measure(task: str, strategies: Mapping[str, base.Strategy], cells, episodes: int, repeats: int) -> list[_bench.Row]:
+def measure(
+    task: str, strategies: Mapping[str, base.Strategy], cells, episodes: int, repeats: int
+) -> list[_bench.Measurement]:
     """Rows of a task."""
     env = envs.make(task)
     trained, _ = checkpoint.load_flow(checkpoint.zoo_files()[task], **env.signature)
@@ -145,7 +147,7 @@ def main() -> None:
     devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
     strategies = {name: registry.get(name) for name in settings.STRATEGIES}
-    rows: list[_bench.Row] = []
+    rows: list[_bench.Measurement] = []
     for task in args.tasks:
         for row in measure(
             task,

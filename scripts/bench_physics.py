@@ -71,9 +71,9 @@ def _peak(step: jax.stages.Compiled) -> int:
     return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
 
-def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Path) -> list[_bench.Row]:
+def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Path) -> list[_bench.Measurement]:
     """One row for each task and batch size; the engines take turns."""
-    rows: list[_bench.Row] = []
+    rows: list[_bench.Measurement] = []
     compiled: dict[Any, Callable] = {}
     for task in tasks:
         for batch in batches:

@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3_000_000, help="control steps a seed; default 3,000,000")
     args = _bench.parse(parser)
     devices.setup()
-    points: list[learning_curves.Point] = []
-    evaluations: list[learning_curves.Point] = []
+    points: list[learning_curves.LogEntry] = []
+    evaluations: list[learning_curves.LogEntry] = []
     for task in args.tasks:
         for title, variant in VARIANTS.items():
             folder = pathlib.Path("runs/recipe") / re.sub(r"\W+", "_", title)

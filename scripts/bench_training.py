@@ -29,23 +29,23 @@ def rate(call, steps: int, repeats: int) -> tuple[float, float]:
     return steps / usual, seconds[0] - usual
 
 
-def measure(task: str, repeats: int) -> _bench.Row:
+def measure(task: str, repeats: int) -> _bench.Measurement:
     """A row of the table. One seed on each device, as training runs them."""
     config = settings.ExpertConfig(task=task, seeds=jax.device_count())
     env = envs.make(task)
     _, state = env.reset(jax.random.key(0), 1)
     no_paths = search.SolutionPaths(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), env.max_steps, 0)
-    trainer = expert_training.Trainer(config)
+    trainer = expert_training.ExpertTrainer(config)
     states = [trainer.start(seed, no_paths) for seed in range(config.seeds)]
     steps = trainer.samples * config.seeds
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
-    def roll(training: expert_training.TrainingState):
+    def roll(training: expert_training.ExpertTrainingState):
         keys = jax.random.split(training.key, config.rollout)
         step = functools.partial(trainer._control_step, training.starts, training.expert, jnp.float32(1.0))
         return jax.lax.scan(step, training.rollout, (jnp.zeros((config.rollout, config.envs), int), keys))
 
-    def simulate(training: expert_training.TrainingState):
+    def simulate(training: expert_training.ExpertTrainingState):
         action = jax.random.uniform(training.key, (config.envs, env.action_size), minval=-1.0)
 
         def step(state, key):
@@ -73,7 +73,7 @@ def main() -> None:
     args = _bench.parse(parser)
     devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
-    rows: list[_bench.Row] = []
+    rows: list[_bench.Measurement] = []
     for task in args.tasks:
         rows.append(measure(task, args.repeats))
         _bench.record(args.out / "training.csv", rows)

@@ -16,10 +16,10 @@ from rtc_bench.envs.physics import constants as const
 from rtc_bench.envs.physics import state as states
 from rtc_bench.envs.physics.fusion import materialize
 
-Impulses = Any  # what a solver carries through its iterations
+SolverImpulses = Any  # what a solver carries through its iterations
 
 
-class Bodies(NamedTuple):
+class SolverBodies(NamedTuple):
     """The moving bodies as the solver sees them."""
 
     position: Array  # [2, M, B] m
@@ -85,18 +85,20 @@ class ContactSolver(abc.ABC):
         """[F, S, B] at b less at a -> [F, M, B] at the moving bodies."""
 
     @abc.abstractmethod
-    def _split(self, impulses: Array) -> Impulses:
-        """Impulses [2 (normal, tangent), K, S, B] as ``iterate`` wants them."""
+    def _split(self, impulses: Array) -> SolverImpulses:
+        """SolverImpulses [2 (normal, tangent), K, S, B] as ``iterate`` wants them."""
 
     @abc.abstractmethod
-    def iterate(self, bodies: Bodies, slots: Slots, impulses: Impulses) -> tuple[Bodies, Impulses]:
+    def iterate(
+        self, bodies: SolverBodies, slots: Slots, impulses: SolverImpulses
+    ) -> tuple[SolverBodies, SolverImpulses]:
         """One solver iteration: for each contact point in turn, the batches one after another."""
 
     @abc.abstractmethod
-    def remember(self, impulses: Impulses) -> states.Impulses:
+    def remember(self, impulses: SolverImpulses) -> states.Impulses:
         """The impulses by pair, for the next physics step."""
 
-    def gather(self, pose: collision.Pose, bodies: Bodies) -> Slots:
+    def gather(self, pose: collision.Pose, bodies: SolverBodies) -> Slots:
         """Fill the slots; ``bodies`` are as they move before motors act."""
         pairs, solved = self.pairs, self.pairs.solved
         fixed = np.stack([pairs.a[solved], pairs.b[solved], pairs.friction, pairs.restitution, pairs.keeps_impulse])
@@ -119,17 +121,17 @@ class ContactSolver(abc.ABC):
             slots = slots._replace(target=target - jnp.stack(closing) * restitution[None])
         return slots
 
-    def lever(self, bodies: Bodies, row: Array, point: Array) -> Array:
+    def lever(self, bodies: SolverBodies, row: Array, point: Array) -> Array:
         """[2, 2, S, B], of points [2, 1, S, B] (about the origin for static bodies, where it does not matter)."""
         arm = point - self._of_bodies(row, bodies.position)
         return materialize(jnp.stack([-arm[1], arm[0]]))
 
-    def speed(self, bodies: Bodies, row: Array, lever: Array) -> Array:
+    def speed(self, bodies: SolverBodies, row: Array, lever: Array) -> Array:
         """Velocity [2, S, B] of b relative to a at the contact points."""
         velocity = self._of_bodies(row, bodies.velocity) + self._of_bodies(row, bodies.spin[None]) * lever
         return velocity[:, 1] - velocity[:, 0]
 
-    def push(self, bodies: Bodies, row: Array, lever: Array, impulse: Array) -> Bodies:
+    def push(self, bodies: SolverBodies, row: Array, lever: Array, impulse: Array) -> SolverBodies:
         """Add ``impulse`` [2, S, B] at b, and its opposite at a, to the velocities."""
         constants, moving = self.constants.bodies, self.constants.bodies.moving
         turn = materialize(dot(lever, impulse[:, None]))  # [2, S, B]
@@ -139,7 +141,7 @@ class ContactSolver(abc.ABC):
             spin=materialize(bodies.spin + constants.inverse_inertia[:moving, None] * angular),
         )
 
-    def warm_start(self, bodies: Bodies, slots: Slots, previous: states.Impulses):
+    def warm_start(self, bodies: SolverBodies, slots: Slots, previous: states.Impulses):
         """Forget the impulses of contacts that ended, apply the others.
 
         Returns the bodies and the impulses as ``iterate`` wants them.
@@ -153,7 +155,7 @@ class ContactSolver(abc.ABC):
             bodies = self.push(bodies, slots.row, lever, materialize(impulse))
         return bodies, self._split(impulses.reshape(2, points, *impulses.shape[1:]))
 
-    def prepare(self, bodies: Bodies, slots: Slots, k: int) -> ContactPoint:
+    def prepare(self, bodies: SolverBodies, slots: Slots, k: int) -> ContactPoint:
         """Effective masses of the k-th contact points."""
         lever = self.lever(bodies, slots.row, slots.point[k])
         mass = slots.mass[0] + slots.mass[1]
@@ -167,7 +169,7 @@ class ContactSolver(abc.ABC):
 
     def solve(
         self,
-        bodies: Bodies,
+        bodies: SolverBodies,
         slots: Slots,
         point: ContactPoint,
         k: int,

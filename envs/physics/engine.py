@@ -37,7 +37,7 @@ class FastEngine:
         blocks = jax.tree.map(split, (sim, motors, thrusters))
         return jax.tree.map(join, jax.lax.map(lambda block: steps.control_step(self.constants, *block), blocks))
 
-    def moved(self, sim: states.Sim, by: Array) -> states.Sim:
+    def displace(self, sim: states.Sim, by: Array) -> states.Sim:
         """The moving bodies' x, y and angle changed by ``by`` [3, M, B]."""
         motion = sim.motion
         return sim._replace(motion=motion._replace(x=motion.x + by[0], y=motion.y + by[1], angle=motion.angle + by[2]))

@@ -47,7 +47,7 @@ class FullSolver(contact_solver.ContactSolver):
         """[2, Q, M] 1 where a pair's body a or b is a moving body, else 0."""
         return (self.rows[..., None] == np.arange(self.constants.bodies.moving)).astype(np.float32)
 
-    def _split(self, impulses: Array) -> contact_solver.Impulses:
+    def _split(self, impulses: Array) -> contact_solver.SolverImpulses:
         return impulses
 
     def iterate(self, bodies, slots, impulses):
@@ -65,6 +65,6 @@ class FullSolver(contact_solver.ContactSolver):
             updated.append(jnp.stack(new))
         return bodies, jnp.stack(updated, 1)
 
-    def remember(self, impulses: contact_solver.Impulses) -> states.Impulses:
+    def remember(self, impulses: contact_solver.SolverImpulses) -> states.Impulses:
         """As the base class says."""
         return states.Impulses(*impulses)

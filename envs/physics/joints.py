@@ -42,7 +42,7 @@ def joint_arms(constants: const.Constants, pose: collision.Pose, angle: Array) -
 class Rows:
     """Bodies unpacked into one [B] array per body and quantity, so that joints can update bodies in turn."""
 
-    def __init__(self, constants: const.Constants, bodies: contact_solver.Bodies):
+    def __init__(self, constants: const.Constants, bodies: contact_solver.SolverBodies):
         self.bodies = constants.bodies
         (self.x, self.y), (self.vx, self.vy) = (map(list, part) for part in (bodies.position, bodies.velocity))
         self.w = list(bodies.spin)
@@ -61,12 +61,12 @@ class Rows:
             for name, change in changes.items():
                 getattr(self, name)[row] = getattr(self, name)[row] + change
 
-    def pack(self) -> contact_solver.Bodies:
+    def pack(self) -> contact_solver.SolverBodies:
         """Back to arrays."""
         position, velocity = (
             jnp.stack(pair).reshape(2, len(self.w), -1) for pair in (self.x + self.y, self.vx + self.vy)
         )
-        return contact_solver.Bodies(position, velocity, jnp.stack(self.w))
+        return contact_solver.SolverBodies(position, velocity, jnp.stack(self.w))
 
 
 def warm_start_joints(rows: Rows, constants: const.Constants, arms: list[Arm], sim: states.Sim) -> None:

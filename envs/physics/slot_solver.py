@@ -65,7 +65,7 @@ class SlotSolver(contact_solver.ContactSolver):
         a, b = (row[:, :, None] == moving)[:, None]  # each [1, S, M, B]
         return (jnp.where(b, at_b[:, :, None], 0.0) - jnp.where(a, at_a[:, :, None], 0.0)).sum(1)
 
-    def _split(self, impulses: Array) -> contact_solver.Impulses:
+    def _split(self, impulses: Array) -> contact_solver.SolverImpulses:
         """A list [K][batches] of (normal, tangent), each [cap, B]."""
         return [
             [tuple(batch) for batch in jnp.split(impulses[:, k], self.pairs.batches, 1)]
@@ -84,7 +84,7 @@ class SlotSolver(contact_solver.ContactSolver):
                 updated[-1].append(new)
         return bodies, updated
 
-    def remember(self, impulses: contact_solver.Impulses) -> states.Impulses:
+    def remember(self, impulses: contact_solver.SolverImpulses) -> states.Impulses:
         """As the base class says."""
         flat = [jnp.concatenate([batch[part] for batch in batches]) for part in (0, 1) for batches in impulses]
         return states.Impulses(*jnp.split(contact_slots.to_pairs(self.slots, jnp.stack(flat)), 2))

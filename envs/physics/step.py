@@ -89,7 +89,7 @@ def _solve(
 ) -> states.Sim:
     """Everything that changes velocities: motors, thrusters, warm start and the solver iterations."""
     motion = sim.motion
-    bodies = contact_solver.Bodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
+    bodies = contact_solver.SolverBodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
     slots = {solver.kind: solver.gather(pose, bodies) for solver in solvers}
     arms = joints.joint_arms(constants, pose, motion.angle)
     rows = joints.Rows(constants, bodies)

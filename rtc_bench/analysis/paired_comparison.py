@@ -86,7 +86,7 @@ def compare(
 
     def improvement(index: int) -> float:
         returns = [[side[index][name]["total_reward"][:count] for name in tasks] for side in (ours, theirs)]
-        return statistics.improvement(*returns)
+        return statistics.probability_of_improvement(*returns)
 
     our_rates, their_rates = solved(ours), solved(theirs)
     differences = [a - b for a, b in zip(our_rates, their_rates, strict=True)]

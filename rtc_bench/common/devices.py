@@ -65,16 +65,16 @@ class ShardedFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's result."""
-        return self._sharded(*self._placed(arguments))
+        return self._sharded(*self._put(arguments))
 
     def compile(self, *arguments: Any) -> None:
         """Compile for arguments like these, so that a call need not; for instance in another thread."""
-        self._sharded.lower(*self._placed(arguments)).compile()
+        self._sharded.lower(*self._put(arguments)).compile()
 
     def _specs(self, arguments: tuple) -> tuple:
         return (self.replicated,) * self.shared + (self.per_device,) * (len(arguments) - self.shared)
 
-    def _placed(self, arguments: tuple) -> list:
+    def _put(self, arguments: tuple) -> list:
         shardings = [jax.sharding.NamedSharding(self.mesh, spec) for spec in self._specs(arguments)]
         return [jax.device_put(a, sharding) for a, sharding in zip(arguments, shardings, strict=True)]
 

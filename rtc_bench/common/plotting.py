@@ -45,8 +45,8 @@ def panels(
     rows = -(-len(titles) // columns)
     size = (width * columns, height * rows + head)
     figure, axes = pyplot.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, **options)
-    shown = list(axes.flat)[: len(titles)]
-    for axis, title in zip(shown, titles, strict=True):
+    visible = list(axes.flat)[: len(titles)]
+    for axis, title in zip(visible, titles, strict=True):
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.25)
         if percent:
@@ -56,7 +56,7 @@ def panels(
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel(y_label)
-    return figure, shown
+    return figure, visible
 
 
 def label_x(axes: list[Any], text: str) -> None:

@@ -22,9 +22,9 @@ def bar(title: str, total: int) -> Iterator:
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.fields[note]}"),
         )
-        with bars.Progress(*columns, console=rich.console.Console(stderr=True)) as shown:
-            task = shown.add_task(title, total=total, note="")
-            yield lambda done, total, note="": shown.update(task, completed=done, total=total, note=note)
+        with bars.Progress(*columns, console=rich.console.Console(stderr=True)) as progress:
+            task = progress.add_task(title, total=total, note="")
+            yield lambda done, total, note="": progress.update(task, completed=done, total=total, note=note)
         return
     last = [0.0]
 

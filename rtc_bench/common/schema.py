@@ -66,8 +66,8 @@ def _typed_union(name: str, value: Any, hints: tuple) -> Any:
             typed = _typed(name, value, hint)
             if isinstance(typed, typing.get_origin(hint) or hint):
                 return typed
-    shown = " or ".join(_NAMES.get(typing.get_origin(hint) or hint, "null") for hint in hints)
-    raise errors.ConfigError(f"{name}={value!r} is not {shown}; give {shown}")
+    kinds = " or ".join(_NAMES.get(typing.get_origin(hint) or hint, "null") for hint in hints)
+    raise errors.ConfigError(f"{name}={value!r} is not {kinds}; give {kinds}")
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}

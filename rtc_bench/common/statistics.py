@@ -42,23 +42,23 @@ def mean_interval(samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
     def mean_of_means(*drawn: np.ndarray, axis: int) -> np.ndarray:
         return np.mean([sample.mean(axis) for sample in drawn], axis=0)
 
-    seen = [np.asarray(sample, np.float32) if len(sample) > 1 else np.repeat(sample, 2) for sample in samples]
+    resampled = [np.asarray(sample, np.float32) if len(sample) > 1 else np.repeat(sample, 2) for sample in samples]
     options = {"n_resamples": RESAMPLES, "method": "percentile", "batch": 100, "rng": np.random.default_rng(0)}
-    low, high = stats.bootstrap(seen, mean_of_means, vectorized=True, **options).confidence_interval
+    low, high = stats.bootstrap(resampled, mean_of_means, vectorized=True, **options).confidence_interval
     return mean, float(low), float(high)
 
 
-def improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+def probability_of_improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
     """Probability that an episode of ours ends better than one of theirs, ties counted half, mean over tasks.
 
     From the Mann-Whitney statistic, as in Agarwal et al. 2021; a sequence holds an array [E] of returns a task.
     """
     from scipy import stats
 
-    def one(x: np.ndarray, y: np.ndarray) -> float:
+    def of_task(x: np.ndarray, y: np.ndarray) -> float:
         return float(stats.mannwhitneyu(x, y, method="asymptotic").statistic) / (len(x) * len(y))
 
-    return float(np.mean([one(x, y) for x, y in zip(ours, theirs, strict=True)]))
+    return float(np.mean([of_task(x, y) for x, y in zip(ours, theirs, strict=True)]))
 
 
 def episodes_to_settle(differences: Sequence[np.ndarray], *, power: float = 0.8) -> int | None:

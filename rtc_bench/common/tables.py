@@ -49,16 +49,16 @@ def show(title: str, table: Table, bold: Collection[tuple[int, int]] = ()) -> No
     import rich.console
     import rich.table
 
-    shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
-    for place, name in enumerate(table.header):
-        shown.add_column(name, justify="left" if place < table.lead else "right", no_wrap=True)
+    drawn = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
+    for column, name in enumerate(table.header):
+        drawn.add_column(name, justify="left" if column < table.lead else "right", no_wrap=True)
     groups = [line[0] if table.lead > 1 else "" for line in table.lines]
     for number, line in enumerate(table.lines):
         texts = [text.replace("[", r"\[") for text in line]
-        texts = [f"[bold]{text}[/]" if (number, place) in bold else text for place, text in enumerate(texts)]
+        texts = [f"[bold]{text}[/]" if (number, column) in bold else text for column, text in enumerate(texts)]
         if number and groups[number] and groups[number] == groups[number - 1]:
             texts[0] = ""
-        shown.add_row(*texts, end_section=groups[number : number + 2] != groups[number : number + 1] * 2)
+        drawn.add_row(*texts, end_section=groups[number : number + 2] != groups[number : number + 1] * 2)
     console = rich.console.Console()
-    width = 2 + sum(3 + max(map(len, column)) for column in zip(table.header, *table.lines, strict=True))
-    (console if console.width >= width else rich.console.Console(width=width)).print(shown)
+    width = 2 + sum(3 + max(map(len, texts)) for texts in zip(table.header, *table.lines, strict=True))
+    (console if console.width >= width else rich.console.Console(width=width)).print(drawn)

@@ -134,9 +134,9 @@ def _code(line: str) -> str:
     return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
 
 
-def _panels(shown: Sequence[figures.Figure | None], *, large: bool = False) -> str:
+def _panels(drawings: Sequence[figures.Figure | None], *, large: bool = False) -> str:
     """All panels beside each other as far as the screen allows; the first of large ones has a legend."""
-    panels = [(figure, panel) for figure in shown if figure for panel in figure.panels]
+    panels = [(figure, panel) for figure in drawings if figure for panel in figure.panels]
     drawn = [
         figures.svg(figure, panel, large=large, legend=large and number == 0)
         for number, (figure, panel) in enumerate(panels)

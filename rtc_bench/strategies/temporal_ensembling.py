@@ -9,7 +9,7 @@ from jax import Array
 from rtc_bench.strategies import base
 
 
-class Chunks(NamedTuple):
+class ChunkStore(NamedTuple):
     """The last H chunks, the newest first in slot 0, each shifted so that index 0 is the next control step."""
 
     chunk: Array  # [B, H, H, A]: slot, step
@@ -40,13 +40,13 @@ class TemporalEnsembling(base.Strategy):
         """An empty store."""
         size, actions = policy.config.horizon, policy.config.action_size
         known, age = jnp.zeros((batch, size, size), bool), jnp.zeros((batch, size), jnp.int32)
-        return Chunks(jnp.zeros((batch, size, size, actions)), known, age)
+        return ChunkStore(jnp.zeros((batch, size, size, actions)), known, age)
 
     def plan(self, policy, request, memory):
         """Add the new chunk to the store and average; what the store forgets is past its end at any ``s >= 1``."""
         new = self.sample(policy, request.obs, request.noise)
         batch, size, _ = new.shape
-        chunks = Chunks(
+        chunks = ChunkStore(
             jnp.concatenate([new[:, None], memory.chunk[:, :-1]], 1),
             jnp.concatenate([jnp.ones((batch, 1, size), bool), memory.known[:, :-1]], 1),
             jnp.concatenate([jnp.zeros((batch, 1), jnp.int32), memory.age[:, :-1]], 1),
@@ -58,7 +58,7 @@ class TemporalEnsembling(base.Strategy):
         later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
         inside = later < size
         index = jnp.minimum(later, size - 1)
-        shifted = Chunks(
+        shifted = ChunkStore(
             jnp.take(chunks.chunk, index, axis=2),
             chunks.known[:, :, index] & inside[None, None],
             chunks.age + request.horizon,

@@ -26,7 +26,7 @@ class RolloutState(NamedTuple):
     origin: Array  # [B] int32, the start state that the episode began at; 0 is the real start
 
 
-class TrainingState(NamedTuple):
+class ExpertTrainingState(NamedTuple):
     """Everything that PPO carries from one iteration to the next."""
 
     expert: experts.Expert
@@ -45,7 +45,7 @@ class EpisodeCounts(NamedTuple):
     start_solved: Any
 
 
-class Trainer:
+class ExpertTrainer:
     """RPO on one task: the environment, the network, and jitted iterations of several seeds at once, one on each device."""
 
     def __init__(self, config: settings.ExpertConfig):
@@ -63,7 +63,7 @@ class Trainer:
     def _updates(self, steps: int) -> int:
         return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches
 
-    def start(self, seed: int, paths: search.SolutionPaths) -> TrainingState:
+    def start(self, seed: int, paths: search.SolutionPaths) -> ExpertTrainingState:
         """Untrained."""
         init_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.history * self.env.obs_size + self.env.action_size
@@ -72,12 +72,14 @@ class Trainer:
         obs, state = self.env.reset(init_key, self.config.envs)
         rollout = RolloutState(state, self._initial_history(obs, expert), jnp.zeros(self.config.envs, jnp.int32))
         starts = curriculum.initial(paths.states, limit=self.config.patience * paths.slowest)
-        return TrainingState(expert, self.optimiser.init(params), rollout, starts, key)
+        return ExpertTrainingState(expert, self.optimiser.init(params), rollout, starts, key)
 
     def _initial_history(self, obs: Array, expert: experts.Expert) -> experts.History:
         return experts.initial_history(obs, expert, history=self.config.history, action_size=self.env.action_size)
 
-    def advance(self, states: list[TrainingState], iterations: int) -> list[tuple[TrainingState, EpisodeCounts]]:
+    def advance(
+        self, states: list[ExpertTrainingState], iterations: int
+    ) -> list[tuple[ExpertTrainingState, EpisodeCounts]]:
         """Iterations of up to ``together`` seeds at once; each seed's numbers do not depend on its company."""
         filled_up = (states * self.together)[: self.together]  # an odd one runs beside a copy of itself
         stacked, counts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled_up), []
@@ -87,7 +89,7 @@ class Trainer:
         total = np.sum(counts, axis=0)
         return [(state, EpisodeCounts(*total[:, i])) for i, state in enumerate(devices.unshard(stacked)[: len(states)])]
 
-    def _iterate(self, training: TrainingState) -> tuple[TrainingState, EpisodeCounts]:
+    def _iterate(self, training: ExpertTrainingState) -> tuple[ExpertTrainingState, EpisodeCounts]:
         """Roll out [T, B] control steps, then learn from them."""
         expert, optimiser, rollout, starts, key = training
         key, start_key, roll_key, update_key = jax.random.split(key, 4)
@@ -106,7 +108,9 @@ class Trainer:
         origin, solved, ended = origin.ravel(), solved.ravel(), data[0].done
         starts = curriculum.update(starts, origin, ended, solved)
         counts = [(flag & mask).sum() for mask in (True, origin == 0) for flag in (ended, solved)]
-        return TrainingState(expert._replace(params=params), optimiser, rollout, starts, key), EpisodeCounts(*counts)
+        return ExpertTrainingState(expert._replace(params=params), optimiser, rollout, starts, key), EpisodeCounts(
+            *counts
+        )
 
     def exploration(self, starts: curriculum.StartDistribution) -> Array:
         """Standard deviation of actions before squashing; it falls as more is solved, so that the mean learns to do alone."""
@@ -221,7 +225,7 @@ def _finished(config: settings.ExpertConfig, path: pathlib.Path) -> bool:
 class _Training:
     """One seed's training: how far it is, and its files."""
 
-    def __init__(self, config: settings.ExpertConfig, trainer: Trainer, seed: int):
+    def __init__(self, config: settings.ExpertConfig, trainer: ExpertTrainer, seed: int):
         paths = load_or_find_solutions(config, seed)
         self.final, self.seed, self.trainer, self.settings = _final(config, seed), seed, trainer, _settings(config)
         self.search_steps = paths.simulated
@@ -234,7 +238,7 @@ class _Training:
                 self.state = checkpoint.unpack_leaves(self.state, arrays["runner"])
                 self.iterations, self.log_lines = header["iterations"], header["log"]
 
-    def record(self, state: TrainingState, counts: EpisodeCounts, iterations: int) -> float:
+    def record(self, state: ExpertTrainingState, counts: EpisodeCounts, iterations: int) -> float:
         """Save after some more iterations; the share of episodes from the start that were solved in them."""
         self.state, self.iterations = state, self.iterations + iterations
         rates = [
@@ -288,7 +292,7 @@ def train(config: settings.ExpertConfig) -> list[pathlib.Path]:
     while True:
         unfinished = [seed for seed in seeds if not _finished(config, _final(config, seed))]
         if unfinished:
-            trainer = trainer or Trainer(config)
+            trainer = trainer or ExpertTrainer(config)
             _train(config, trainer, unfinished)
         paths = [_final(config, seed) for seed in seeds]
         good = sum(checkpoint.header(path)["solve_rate"] >= config.good for path in paths)
@@ -298,7 +302,7 @@ def train(config: settings.ExpertConfig) -> list[pathlib.Path]:
         seeds += range(seeds[-1] + 1, seeds[-1] + 1 + spare)
 
 
-def _train(config: settings.ExpertConfig, trainer: Trainer, seeds: list[int]) -> None:
+def _train(config: settings.ExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
     pending = [_Training(config, trainer, seed) for seed in seeds]
     total = -(-config.steps // trainer.samples)
     with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:

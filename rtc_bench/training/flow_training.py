@@ -19,7 +19,7 @@ from rtc_bench.strategies import naive
 from rtc_bench.training import dataset, settings
 
 
-class Data(NamedTuple):
+class TrainingData(NamedTuple):
     """Training data on the device."""
 
     obs: Array  # [N, O], normalised
@@ -27,14 +27,14 @@ class Data(NamedTuple):
     end: Array  # [N] int32, index after the step's episode
 
 
-class TrainState(NamedTuple):
+class FlowTrainingState(NamedTuple):
     """What training carries from epoch to epoch."""
 
     params: flow.Params
     optimiser: Any
 
 
-class Trainer:
+class FlowTrainer:
     """Epochs of flow matching, one jitted scan each."""
 
     def __init__(self, config: settings.TrainFlowConfig, data: dataset.ExpertSteps):
@@ -42,7 +42,9 @@ class Trainer:
         self.mean = data.obs.mean(0)
         self.std = np.maximum(data.obs.std(0), 1e-2)  # what hardly varies is not blown up
         end = dataset.episode_ends(data.episode).astype(np.int32)
-        self.data = Data(jnp.asarray((data.obs - self.mean) / self.std), jnp.asarray(data.action), jnp.asarray(end))
+        self.data = TrainingData(
+            jnp.asarray((data.obs - self.mean) / self.std), jnp.asarray(data.action), jnp.asarray(end)
+        )
         sizes = {name: getattr(config, name) for name in _SIZES}
         self.flow = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
         self.updates = max(1, len(end) // config.batch)  # an epoch
@@ -56,20 +58,22 @@ class Trainer:
         )
         self._epoch = jax.jit(self._updates)
 
-    def start(self) -> TrainState:
+    def start(self) -> FlowTrainingState:
         """Fresh weights."""
         params = flow.init(jax.random.key(self.config.seed), self.flow)
-        return TrainState(params, self.optimiser.init(params))
+        return FlowTrainingState(params, self.optimiser.init(params))
 
-    def epoch(self, state: TrainState, number: int) -> tuple[TrainState, float]:
+    def epoch(self, state: FlowTrainingState, number: int) -> tuple[FlowTrainingState, float]:
         """One pass over the data in an order that depends on seed and epoch alone; returns the mean loss."""
         key = jax.random.fold_in(jax.random.key(self.config.seed + 1), number)
         order = jax.random.permutation(key, self.data.end.shape[0])[: self.updates * self.config.batch]
         state, loss = self._epoch(self.data, state, order.reshape(self.updates, -1), key)
         return state, float(loss)
 
-    def _updates(self, data: Data, state: TrainState, order: Array, key: Array) -> tuple[TrainState, Array]:
-        def update(state: TrainState, batch) -> tuple[TrainState, Array]:
+    def _updates(
+        self, data: TrainingData, state: FlowTrainingState, order: Array, key: Array
+    ) -> tuple[FlowTrainingState, Array]:
+        def update(state: FlowTrainingState, batch) -> tuple[FlowTrainingState, Array]:
             index, key = batch
             time_key, noise_key = jax.random.split(key)
             action = dataset.action_chunks(data.action, data.end, index, horizon=self.flow.horizon)
@@ -80,12 +84,12 @@ class Trainer:
             objective = functools.partial(flow.loss, obs=data.obs[index], action=action, **draws)
             value, gradient = jax.value_and_grad(objective)(state.params)
             change, optimiser = self.optimiser.update(gradient, state.optimiser, state.params)
-            return TrainState(optax.apply_updates(state.params, change), optimiser), value
+            return FlowTrainingState(optax.apply_updates(state.params, change), optimiser), value
 
         state, losses = jax.lax.scan(update, state, (order, jax.random.split(key, order.shape[0])))
         return state, losses.mean()
 
-    def policy(self, state: TrainState, weak: flow.Params | None) -> flow.FlowPolicy:
+    def policy(self, state: FlowTrainingState, weak: flow.Params | None) -> flow.FlowPolicy:
         """The policy of the current weights."""
         return flow.FlowPolicy(state.params, self.flow, jnp.asarray(self.mean), jnp.asarray(self.std), weak)
 
@@ -111,7 +115,7 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
     final, resume = folder / f"{task}.safetensors", folder / "resume.safetensors"
     if final.exists() and checkpoint.header(final)["recipe"] == recipe:
         return final
-    trainer = Trainer(config, data)
+    trainer = FlowTrainer(config, data)
     state, weak, log = trainer.start(), None, []
     if resume.exists():
         arrays, header = checkpoint.load(resume, kind="flow-resume")

@@ -7,22 +7,22 @@ from typing import Any
 from rtc_bench.common import plotting, tables
 from rtc_bench.policies import checkpoint
 
-Point = dict[str, Any]  # task, seed, steps (control steps so far), start_solve_rate, solve_rate (from any start)
+LogEntry = dict[str, Any]  # task, seed, steps (control steps so far), start_solve_rate, solve_rate (from any start)
 
 
-def read_logs(folder: pathlib.Path | str, task: str) -> list[Point]:
+def read_logs(folder: pathlib.Path | str, task: str) -> list[LogEntry]:
     """The log of every seed of a task in a folder of experts."""
     logs = {int(log.stem.removeprefix("seed")): log for log in (pathlib.Path(folder) / task).glob("seed*.csv")}
     return [{"task": task, "seed": seed, **row} for seed in sorted(logs) for row in tables.read(logs[seed])]
 
 
-def read_evaluations(folder: pathlib.Path | str, task: str) -> list[Point]:
+def read_evaluations(folder: pathlib.Path | str, task: str) -> list[LogEntry]:
     """What the finished experts of a task solve without exploration: their headers."""
     paths = sorted((pathlib.Path(folder) / task).glob("seed*.safetensors"))
     return [checkpoint.header(path) for path in paths]
 
 
-def plot(points: Sequence[Point], evaluations: Sequence[Point], path: pathlib.Path) -> None:
+def plot(points: Sequence[LogEntry], evaluations: Sequence[LogEntry], path: pathlib.Path) -> None:
     """Solve rate from the start, while exploring, over control steps: a panel a task, a line a seed.
 
     Crosses show ``evaluations`` without exploration.
@@ -44,13 +44,13 @@ def plot(points: Sequence[Point], evaluations: Sequence[Point], path: pathlib.Pa
     plotting.save(figure, path)
 
 
-def _of(points: Sequence[Point], task: str, seed: int) -> list[Point]:
+def _of(points: Sequence[LogEntry], task: str, seed: int) -> list[LogEntry]:
     return [point for point in points if point["task"] == task and int(point["seed"]) == seed]
 
 
-def _column(points: Sequence[Point], name: str) -> list[float]:
+def _column(points: Sequence[LogEntry], name: str) -> list[float]:
     return [float(point[name]) for point in points]
 
 
-def _millions(points: Sequence[Point]) -> list[float]:
+def _millions(points: Sequence[LogEntry]) -> list[float]:
     return [steps / 1e6 for steps in _column(points, "steps")]

@@ -30,7 +30,7 @@ def train_flows(config: settings.TrainFlowConfig) -> None:
 
 
 def _over_tasks(stage: Callable[[Any], Any], config: Any) -> None:
-    names, failed = envs.tasks.named(config.task), []
+    names, failed = envs.tasks.resolve(config.task), []
     for name in names:
         try:
             stage(dataclasses.replace(config, task=name))

@@ -18,7 +18,7 @@ def publish(config: settings.ZooConfig) -> None:
     Raises UnknownTask, CheckpointError and ConfigError where a stage of a task is not finished.
     """
     out, zoo = pathlib.Path(config.out), pathlib.Path(config.zoo)
-    for task in envs.tasks.named(config.task):
+    for task in envs.tasks.resolve(config.task):
         trained, shipped = pathlib.Path(config.flow) / task / f"{task}.safetensors", zoo / f"{task}.safetensors"
         manifest_file = pathlib.Path(config.data) / task / "manifest.json"
         if not manifest_file.exists():

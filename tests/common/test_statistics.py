@@ -84,8 +84,8 @@ def test_one_episode_a_task_is_enough_to_say_nothing():
 def test_the_probability_of_improvement_counts_pairs_and_halves_of_ties():
     ours, theirs = np.array([1, 0, 1]), np.array([0, -1])
     # 1 beats both, 0 ties one and beats the other, 1 beats both: (2 + 1.5 + 2) / 6
-    assert statistics.improvement([ours], [theirs]) == pytest.approx(5.5 / 6)
-    assert statistics.improvement([ours, ours], [theirs, ours]) == pytest.approx((5.5 / 6 + 0.5) / 2)
+    assert statistics.probability_of_improvement([ours], [theirs]) == pytest.approx(5.5 / 6)
+    assert statistics.probability_of_improvement([ours, ours], [theirs, ours]) == pytest.approx((5.5 / 6 + 0.5) / 2)
 
 
 def test_episodes_to_settle_are_enough_in_four_of_five_repetitions():

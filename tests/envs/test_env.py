@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from rtc_bench import envs
-from rtc_bench.envs import env as task_env
 from rtc_bench.envs import kinetix_engine, observation
 
 BATCH = 3
 
 
-@pytest.mark.parametrize("interface", task_env.INTERFACES)
+@pytest.mark.parametrize("interface", envs.INTERFACES)
 @pytest.mark.parametrize("name", envs.TASKS)
 def test_contract(name, interface):
     env = envs.make(name, interface=interface)

@@ -38,7 +38,7 @@ def test_pairs_that_break_the_constraint_are_refused_with_the_valid_range(delay,
 
 
 @pytest.mark.parametrize(
-    ("settings", "answer"),
+    ("values", "answer"),
     [
         ({"delay": "4..0"}, "runs backwards"),
         ({"delay": "x"}, "delay='x'"),
@@ -60,9 +60,9 @@ def test_pairs_that_break_the_constraint_are_refused_with_the_valid_range(delay,
         ({"epsodes": 3}, "unknown setting 'epsodes'.*did you mean 'episodes'"),
     ],
 )
-def test_wrong_settings_name_the_value_and_the_remedy(settings, answer):
+def test_wrong_settings_name_the_value_and_the_remedy(values, answer):
     with pytest.raises(errors.ConfigError, match=answer):
-        settings.SweepConfig.from_mapping(settings)
+        settings.SweepConfig.from_mapping(values)
 
 
 def test_from_mapping_converts_what_yaml_cannot_say():

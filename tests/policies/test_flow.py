@@ -182,24 +182,24 @@ def test_sizes_are_checked(field, value):
         dataclasses.replace(CONFIG, **{field: value})
 
 
-def test_a_moment_is_what_the_network_makes_of_its_time():
+def test_a_time_modulation_is_what_the_network_makes_of_its_time():
     policy = random_policy()
     key = jax.random.key(3)
     obs = jax.random.normal(key, (3, policy.config.obs_size))
     x_t = jax.random.normal(key, (3, policy.config.horizon, policy.config.action_size))
-    moments = policy.time_modulations(5)
+    modulations = policy.time_modulations(5)
     for i, time in enumerate(sampling.times(5)):
-        one = jax.tree.map(lambda leaf, i=i: leaf[i], moments)
+        modulation = jax.tree.map(lambda leaf, i=i: leaf[i], modulations)
         np.testing.assert_allclose(
-            policy.velocity(obs, x_t, one), policy.velocity(obs, x_t, jnp.float32(time)), atol=1e-5
+            policy.velocity(obs, x_t, modulation), policy.velocity(obs, x_t, jnp.float32(time)), atol=1e-5
         )
 
 
-def test_a_ready_policy_computes_no_moment_again(monkeypatch):
+def test_time_modulations_are_not_computed_again(monkeypatch):
     policy = dataclasses.replace(random_policy(), weak=random_policy().params)
     ready = policy.with_time_modulations({5, 2})
     wanted = [policy.time_modulations(5), policy.weak_policy().time_modulations(2)]
-    monkeypatch.setattr(flow, "moment", lambda *_: 1 / 0)
+    monkeypatch.setattr(flow, "time_modulation", lambda *_: 1 / 0)
     for found, expected in zip(
         (ready.time_modulations(5), ready.weak_policy().time_modulations(2)), wanted, strict=True
     ):

@@ -19,6 +19,7 @@ TASK = "h17_unicycle"
 FAST = ["strategy=naive", "episodes=4", "wandb.mode=disabled"]
 STRATEGY = """
 import dataclasses
+from rtc_bench.strategies import base
 
 @dataclasses.dataclass(frozen=True)
 class Mine(base.Strategy):
@@ -138,6 +139,40 @@ def test_the_example_is_compared_and_compared_again(folder):
 def test_the_readme_shows_the_example():
     code = (ROOT / "examples" / "blend.py").read_text().partition('"""\n\n')[2]
     assert f"```python\n{code}```" in (ROOT / "README.md").read_text()
+
+
+FOREIGN = """
+import dataclasses
+
+import envs
+import policies.network
+import report
+import rtc_bench.envs
+from rtc_bench.strategies import base
+
+@dataclasses.dataclass(frozen=True)
+class Foreign(base.Strategy):
+    def plan(self, policy, request, memory):
+        assert len(rtc_bench.envs.TASKS) == 12
+        return policies.network.SCALE * envs.SCALE * report.SCALE * request.previous, memory
+"""
+
+
+@pytest.mark.parametrize("spec", ["foreign:Foreign", "research/foreign.py:Foreign"])
+def test_a_strategy_has_its_own_modules_whatever_ours_are_called(folder, spec):
+    """Folders envs/ and policies/ of a research repository, and a module named like one of our scripts."""
+    research = folder / "research"
+    for module in ("envs/__init__.py", "policies/__init__.py", "policies/network.py", "report.py"):
+        (research / module).parent.mkdir(parents=True, exist_ok=True)
+        (research / module).write_text("SCALE = 0.5\n")
+    (research / "foreign.py").write_text(FOREIGN)
+    arguments = ["policy=policies", "delay=1", "episodes=4", "wandb.mode=disabled", f"strategy=[naive,{spec}]"]
+    environment = {**os.environ, "PYTHONPATH": str(research)}
+    done = subprocess.run(
+        command(*arguments, f"out=foreign{len(spec)}"), cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Foreign" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,7 @@ def test_wrong_options(name, options, message):
 
 MINE = """
 import dataclasses
+from rtc_bench.strategies import base
 
 @dataclasses.dataclass(frozen=True)
 class Repeat(base.Strategy):
@@ -251,7 +252,7 @@ def test_a_strategy_written_here_needs_no_registration():
 def test_looking_names_up_is_light():
     code = """
         import sys
-        from rtc_bench import strategies
+        from rtc_bench.strategies import registry
         registry.check("rtc")
         sys.exit("jax" in sys.modules)
     """

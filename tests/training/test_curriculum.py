@@ -9,7 +9,7 @@ from rtc_bench.envs import env as task_env
 from rtc_bench.training import curriculum
 
 
-def course(ended, solved):
+def starts(ended, solved):
     states = task_env.State(None, jnp.arange(len(ended)))
     return curriculum.initial(states, limit=100)._replace(
         ended=jnp.array(ended, float), solved=jnp.array(solved, float)
@@ -17,7 +17,7 @@ def course(ended, solved):
 
 
 def test_states_that_are_solved_half_of_the_time_weigh_most():
-    weights = curriculum.weights(course([100, 0, 100, 100, 100], [50, 0, 50, 0, 100]))
+    weights = curriculum.weights(starts([100, 0, 100, 100, 100], [50, 0, 50, 0, 100]))
     assert float(weights[0]) == 0.0  # the real start is drawn by its own share
     assert float(weights[1]) == float(weights[2]) == 1.0  # an untried one is worth a try
     assert float(weights[3]) == pytest.approx(float(weights[4]), rel=1e-4)
@@ -25,7 +25,7 @@ def test_states_that_are_solved_half_of_the_time_weigh_most():
 
 
 def test_draws_follow_share_and_weights(lenient):
-    tried = course([1000, 1000, 1000], [0, 500, 0])
+    tried = starts([1000, 1000, 1000], [0, 500, 0])
     drawn = np.asarray(curriculum.sample(tried, (20_000,), along_way=0.4, key=jax.random.key(0)))
     _, middle, low = np.asarray(curriculum.weights(tried))
     shares = np.bincount(drawn, minlength=3) / len(drawn)
@@ -39,18 +39,18 @@ def test_draws_follow_share_and_weights(lenient):
 
 
 def test_without_other_states_every_episode_begins_at_the_start(lenient):
-    assert not curriculum.sample(course([0], [0]), (50,), along_way=1.0, key=jax.random.key(0)).any()
+    assert not curriculum.sample(starts([0], [0]), (50,), along_way=1.0, key=jax.random.key(0)).any()
 
 
 def test_outcomes_are_counted_by_where_episodes_began():
-    before = course([10, 0, 10], [10, 0, 0])
+    before = starts([10, 0, 10], [10, 0, 0])
     origin, ended = jnp.array([0, 1, 1, 2]), jnp.array([True, True, True, False])
     after = curriculum.update(before, origin, ended, jnp.array([False, True, False, True]))
-    kept = curriculum.MEMORY * 10
+    kept = curriculum.DECAY * 10
     np.testing.assert_allclose(after.ended, [kept + 1, 2, kept])
     np.testing.assert_allclose(after.solved, [kept, 1, 0])  # what has not ended is not counted
 
 
 def test_the_rate_from_the_start_is_low_until_seen():
-    assert float(curriculum.start_solve_rate(course([0, 9], [0, 9]))) == 0.0
-    assert float(curriculum.start_solve_rate(course([999, 0], [999, 0]))) == pytest.approx(0.999)
+    assert float(curriculum.start_solve_rate(starts([0, 9], [0, 9]))) == 0.0
+    assert float(curriculum.start_solve_rate(starts([999, 0], [999, 0]))) == pytest.approx(0.999)

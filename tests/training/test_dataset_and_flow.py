@@ -101,7 +101,7 @@ def test_the_learning_rate_falls_unless_told_to_stay(data, small_flow, tmp_path)
     config, _ = data
     moved = {}
     for anneal in (0.0, 1.0):
-        trainer = flow_training.Trainer(
+        trainer = flow_training.FlowTrainer(
             small_flow(config, tmp_path, anneal=anneal), dataset.load(config.out, "catapult")[0]
         )
         learners = [trainer.start()]
@@ -115,7 +115,7 @@ def test_the_learning_rate_falls_unless_told_to_stay(data, small_flow, tmp_path)
 def test_an_interrupted_training_ends_as_an_undisturbed_one(data, small_flow, tmp_path, monkeypatch):
     config, _ = data
     whole = flow_training.train(small_flow(config, tmp_path / "whole"))
-    epoch = flow_training.Trainer.epoch
+    epoch = flow_training.FlowTrainer.epoch
 
     def dies(self, learner, number):
         if number == 2:
@@ -123,7 +123,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(data, small_flow, tm
         return epoch(self, learner, number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(flow_training.Trainer, "epoch", dies)
+        patched.setattr(flow_training.FlowTrainer, "epoch", dies)
         with pytest.raises(KeyboardInterrupt):
             flow_training.train(small_flow(config, tmp_path / "cut"))
     cut = flow_training.train(small_flow(config, tmp_path / "cut"))

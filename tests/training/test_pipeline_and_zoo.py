@@ -34,7 +34,7 @@ def test_one_tasks_failure_is_told_as_it_is_and_a_wrong_name_before_anything_run
     def stage(config):
         raise checkpoint.CheckpointError(config.task)
 
-    monkeypatch.setattr(pipeline.train_expert, "train", stage)
+    monkeypatch.setattr(pipeline.expert_training, "train", stage)
     with pytest.raises(checkpoint.CheckpointError, match="mjc_walker"):
         pipeline.train_experts(settings.ExpertConfig("mjc_walker"))
     with pytest.raises(envs.tasks.UnknownTask, match="car_lunch"):

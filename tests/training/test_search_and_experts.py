@@ -60,15 +60,15 @@ def test_training_solves_the_track(on_track, tmp_path, lenient):
 def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, monkeypatch, lenient):
     (whole,) = expert_training.train(config(out=str(tmp_path / "whole")))
     calls = []
-    advance = expert_training.Trainer.advance
+    advance = expert_training.ExpertTrainer.advance
 
-    def dies(self, runners, iterations):
+    def dies(self, states, iterations):
         calls.append(iterations)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return advance(self, runners, iterations)
+        return advance(self, states, iterations)
 
-    monkeypatch.setattr(expert_training.Trainer, "advance", dies)
+    monkeypatch.setattr(expert_training.ExpertTrainer, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         expert_training.train(config(out=str(tmp_path / "cut")))
     (cut,) = expert_training.train(config(out=str(tmp_path / "cut")))
@@ -83,15 +83,15 @@ def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatc
         expert_training.train(config(out=str(tmp_path / "alone"), seed=seed, steps=16 * 16 * 6))[0]
         for seed in (0, 1, 2)
     ]
-    advance, company = expert_training.Trainer.advance, []
+    advance, company = expert_training.ExpertTrainer.advance, []
 
-    def seen(self, runners, iterations):
-        company.append(len(runners))
+    def seen(self, states, iterations):
+        company.append(len(states))
         if len(company) == 3:
             raise KeyboardInterrupt
-        return advance(self, runners, iterations)
+        return advance(self, states, iterations)
 
-    monkeypatch.setattr(expert_training.Trainer, "advance", seen)
+    monkeypatch.setattr(expert_training.ExpertTrainer, "advance", seen)
     with pytest.raises(KeyboardInterrupt):
         expert_training.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
     beside = expert_training.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
@@ -120,40 +120,40 @@ def test_memory_holds_frames_in_order_and_the_last_action():
 
 def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
     found = search.find_solutions(track_task.Track(), SMALL, seed=0)
-    trainer = expert_training.Trainer(config(along_way=0.5))
-    runner = trainer.start(0, found)
+    trainer = expert_training.ExpertTrainer(config(along_way=0.5))
+    training = trainer.start(0, found)
     done = []
     for _ in range(6):
-        ((runner, progress),) = trainer.advance([runner], 1)
+        ((training, progress),) = trainer.advance([training], 1)
         done.append(progress)
     assert sum(p.ended for p in done) > sum(p.start_ended for p in done) > 0
     assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
-    assert float(runner.course.ended[1:].sum()) > 0
-    only = expert_training.Trainer(config(along_way=0.0))
-    ((runner, progress),) = only.advance([only.start(0, found)], 1)
+    assert float(training.starts.ended[1:].sum()) > 0
+    only = expert_training.ExpertTrainer(config(along_way=0.0))
+    ((training, progress),) = only.advance([only.start(0, found)], 1)
     assert progress.ended == progress.start_ended
-    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), runner.expert))
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), training.expert))
 
 
 def test_training_gives_an_episode_up_that_takes_longer_than_the_ways(on_track, lenient):
     found = dataclasses.replace(search.find_solutions(track_task.Track(), SMALL, seed=0), slowest=5)
-    trainer = expert_training.Trainer(config(along_way=0.0, rollout=30, shaping=0.0))
+    trainer = expert_training.ExpertTrainer(config(along_way=0.0, rollout=30, shaping=0.0))
     ((_, progress),) = trainer.advance([trainer.start(0, found)], 1)
     assert progress.ended == 16 * 3  # 16 environments, each ten control steps long three times
     assert progress.solved == 0
 
 
 def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
-    trainer = expert_training.Trainer(config(explore=1.0, explore_solved=0.25))
-    course = trainer.start(0, search.find_solutions(track_task.Track(), SMALL, seed=0)).course
-    assert float(trainer.exploration(course)) == 1.0
-    half = course._replace(ended=course.ended + 999, solved=course.solved + 500)
+    trainer = expert_training.ExpertTrainer(config(explore=1.0, explore_solved=0.25))
+    starts = trainer.start(0, search.find_solutions(track_task.Track(), SMALL, seed=0)).starts
+    assert float(trainer.exploration(starts)) == 1.0
+    half = starts._replace(ended=starts.ended + 999, solved=starts.solved + 500)
     assert float(trainer.exploration(half)) == pytest.approx(0.5)
 
 
 def test_a_further_seed_is_trained_where_one_fails(on_track, tmp_path, monkeypatch, lenient):
     rates = iter([0.2, 1.0, 0.3, 0.95])
-    monkeypatch.setattr(expert_training.experts.Evaluation, "__call__", lambda *_, **__: np.array([next(rates)]))
+    monkeypatch.setattr(expert_training.experts.ExpertEvaluator, "__call__", lambda *_, **__: np.array([next(rates)]))
     settings = {"out": str(tmp_path), "seeds": 2, "spare": 4, "good": 0.9, "steps": 16 * 16}
     files = expert_training.train(config(**settings))
     assert [file.stem for file in files] == ["seed0", "seed1", "seed2", "seed3"]  # 0 and then 2 were no good
