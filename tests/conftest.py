@@ -19,7 +19,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 REFERENCE = pathlib.Path(__file__).resolve().parents[2] / "shared" / "reference"
 
 
-LONGEST = ("tests/envs/test_physics.py", "tests/rtc_bench/test_equivalence.py", "tests/scripts/test_sweep_script.py")
+LONGEST = ("tests/envs/test_physics.py", "tests/evaluation/test_equivalence.py", "tests/scripts/test_sweep_script.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -16,43 +16,43 @@ with contextlib.suppress(RuntimeError):  # JAX is running already
 
 
 class State(NamedTuple):
-    place: Any  # [B]
+    position: Any  # [B]
     time: Any  # [B]
 
     @property
     def sim(self):
-        return self.place
+        return self.position
 
 
 class Line:
-    """Observes (time, place). Solved beyond +goal, failed beyond -goal; keeps paying +1 after an episode's end."""
+    """Observes (time, position). Solved beyond +goal, failed beyond -goal; keeps paying +1 after an episode's end."""
 
     name, obs_size, action_size, max_steps = "line", 2, 1, 256
     action_low, action_high = np.array([-1e6], np.float32), np.array([1e6], np.float32)
 
-    def __init__(self, goal=np.inf, noise_std=0.0, max_steps=256, seen=None):
-        self.goal, self.noise_std, self.max_steps, self.seen = goal, noise_std, max_steps, seen
+    def __init__(self, goal=np.inf, noise_std=0.0, max_steps=256, step_log=None):
+        self.goal, self.noise_std, self.max_steps, self.step_log = goal, noise_std, max_steps, step_log
 
     def reset(self, key, batch):
         state = State(jnp.zeros(batch), jnp.zeros(batch, jnp.int32))
         return self.observe(state), state
 
     def observe(self, state):
-        return jnp.stack([state.time.astype(jnp.float32), state.place], -1)
+        return jnp.stack([state.time.astype(jnp.float32), state.position], -1)
 
     def where(self, mask, then, otherwise):
         return jax.tree.map(lambda a, b: jnp.where(mask, a, b), then, otherwise)
 
     def step(self, key, state, action):
-        if self.seen is not None:  # a list that every executed (time, action) is added to
-            jax.debug.callback(lambda t, a: self.seen.append((int(t), np.asarray(a))), state.time[0], action[:, 0])
-        noise = jax.vmap(lambda one: jax.random.normal(one, (1,)))(key)
-        place = state.place + (action + self.noise_std * noise)[:, 0]
-        after = State(place, state.time + 1)
-        solved, failed = place > self.goal, place < -self.goal
+        if self.step_log is not None:  # a list that every executed (time, action) is added to
+            jax.debug.callback(lambda t, a: self.step_log.append((int(t), np.asarray(a))), state.time[0], action[:, 0])
+        noise = jax.vmap(lambda episode_key: jax.random.normal(episode_key, (1,)))(key)
+        position = state.position + (action + self.noise_std * noise)[:, 0]
+        after = State(position, state.time + 1)
+        solved, failed = position > self.goal, position < -self.goal
         reward = solved.astype(jnp.float32) - failed.astype(jnp.float32)
         truncated = (after.time >= self.max_steps) & ~solved & ~failed
-        info = {"solved": solved, "failed": failed, "distance": jnp.abs(self.goal - place)}
+        info = {"solved": solved, "failed": failed, "distance": jnp.abs(self.goal - position)}
         return self.observe(after), after, reward, solved | failed, truncated, info
 
 
@@ -67,7 +67,7 @@ FIRST = 90_000  # the chunk that executes before any request
 
 
 def entry(asked_at, index):
-    """What an encoded chunk holds: which chunk, which place in it."""
+    """What an encoded chunk holds: which chunk, which index in it."""
     return 100 * asked_at + index
 
 

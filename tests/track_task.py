@@ -32,9 +32,9 @@ class Track:
     def step(self, key, state, action):
         if self.noise_std:
             action = action + self.noise_std * jax.random.normal(key if key.ndim == 0 else key[0], action.shape)
-        place = state.sim + 0.25 * jnp.clip(action, -1.0, 1.0).T
-        after = task_env.State(place, state.time + 1)
-        solved, failed = place[0] > 3.0, place[0] < -1.0
+        position = state.sim + 0.25 * jnp.clip(action, -1.0, 1.0).T
+        after = task_env.State(position, state.time + 1)
+        solved, failed = position[0] > 3.0, position[0] < -1.0
         truncated = (after.time >= self.max_steps) & ~solved & ~failed
         reward = solved.astype(jnp.float32) - failed.astype(jnp.float32)
         info = {"solved": solved, "failed": failed, "distance": self.distance(after)}

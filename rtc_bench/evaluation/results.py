@@ -39,6 +39,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+# A column that comes later gets a default, which stands for it in the runs made before; then their tables can be read.
+REQUIRED = tuple(field.name for field in dataclasses.fields(Row) if field.default is dataclasses.MISSING)
 _DECIMALS = {"seconds": 3}
 
 
@@ -74,7 +76,8 @@ def read(path: pathlib.Path | str) -> list[Row]:
     column_types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Row)}
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        names = tuple(reader.fieldnames or ())
+        if names != tuple(name for name in COLUMNS if name in (*names, *REQUIRED)):
             raise errors.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
         try:
             return [Row(**{name: column_types[name](text) for name, text in line.items()}) for line in reader]

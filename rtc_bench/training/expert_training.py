@@ -53,12 +53,12 @@ class ExpertTrainer:
         self.env = envs.make(config.task, noise_std=config.noise_std)
         self.network = experts.build_network(config, self.env)
         self.motors = experts.motor_count(self.env)
-        self.together = min(config.seeds, jax.device_count())
+        self.seeds_at_once = min(config.seeds, jax.device_count())
         self.samples = config.envs * config.rollout
         schedule = optax.linear_schedule(config.learning_rate, config.learning_rate * 0.1, self._updates(config.steps))
         adam = optax.adam(schedule, eps=1e-5)
         self.optimiser = optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
-        self._iterate_sharded = devices.ShardedFunction(self._iterate, devices=self.together)
+        self._iterate_sharded = devices.ShardedFunction(self._iterate, devices=self.seeds_at_once)
 
     def _updates(self, steps: int) -> int:
         return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches
@@ -80,9 +80,9 @@ class ExpertTrainer:
     def advance(
         self, states: list[ExpertTrainingState], iterations: int
     ) -> list[tuple[ExpertTrainingState, EpisodeCounts]]:
-        """Iterations of up to ``together`` seeds at once; each seed's numbers do not depend on its company."""
-        filled_up = (states * self.together)[: self.together]  # an odd one runs beside a copy of itself
-        stacked, counts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled_up), []
+        """Iterations of up to ``seeds_at_once`` seeds at once; each seed's numbers do not depend on its company."""
+        company = (states * self.seeds_at_once)[: self.seeds_at_once]  # an odd one runs beside a copy of itself
+        stacked, counts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *company), []
         for _ in range(iterations):
             stacked, new_counts = self._iterate_sharded(stacked)
             counts.append(np.array(new_counts))  # [4, S]
@@ -108,9 +108,8 @@ class ExpertTrainer:
         origin, solved, ended = origin.ravel(), solved.ravel(), data[0].done
         starts = curriculum.update(starts, origin, ended, solved)
         counts = [(flag & mask).sum() for mask in (True, origin == 0) for flag in (ended, solved)]
-        return ExpertTrainingState(expert._replace(params=params), optimiser, rollout, starts, key), EpisodeCounts(
-            *counts
-        )
+        training = ExpertTrainingState(expert._replace(params=params), optimiser, rollout, starts, key)
+        return training, EpisodeCounts(*counts)
 
     def exploration(self, starts: curriculum.StartDistribution) -> Array:
         """Standard deviation of actions before squashing; it falls as more is solved, so that the mean learns to do alone."""
@@ -222,7 +221,7 @@ def _finished(config: settings.ExpertConfig, path: pathlib.Path) -> bool:
     return path.exists() and checkpoint.header(path)["config"] == _settings(config)
 
 
-class _Training:
+class _SeedTraining:
     """One seed's training: how far it is, and its files."""
 
     def __init__(self, config: settings.ExpertConfig, trainer: ExpertTrainer, seed: int):
@@ -296,19 +295,19 @@ def train(config: settings.ExpertConfig) -> list[pathlib.Path]:
             _train(config, trainer, unfinished)
         paths = [_final(config, seed) for seed in seeds]
         good = sum(checkpoint.header(path)["solve_rate"] >= config.good for path in paths)
-        spare = min(config.seeds - good, config.seeds + config.spare - len(seeds))
-        if spare <= 0:
+        further = min(config.seeds - good, config.seeds + config.spare - len(seeds))
+        if further <= 0:
             return paths
-        seeds += range(seeds[-1] + 1, seeds[-1] + 1 + spare)
+        seeds += range(seeds[-1] + 1, seeds[-1] + 1 + further)
 
 
 def _train(config: settings.ExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
-    pending = [_Training(config, trainer, seed) for seed in seeds]
+    pending = [_SeedTraining(config, trainer, seed) for seed in seeds]
     total = -(-config.steps // trainer.samples)
     with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:
         while running := [training for training in pending if not training.over(total)]:
             least = min(training.iterations for training in running)
-            group = [training for training in running if training.iterations == least][: trainer.together]
+            group = [training for training in running if training.iterations == least][: trainer.seeds_at_once]
             iterations = min(config.save_every, total - least)
             advanced = trainer.advance([training.state for training in group], iterations)
             rates = [training.record(*new, iterations) for training, new in zip(group, advanced, strict=True)]

@@ -91,8 +91,8 @@ def test_take_and_where(unicycle):
     mixed = env.where(jnp.array([True, False, True]), start, moved)
     assert mixed.time.tolist() == [0, 1, 0]
     np.testing.assert_array_equal(env.observe(mixed)[1], env.observe(moved)[1])
-    taken = env.take(mixed, jnp.array([1, 1]))
-    np.testing.assert_array_equal(env.observe(taken), np.repeat(env.observe(moved)[1:2], 2, 0))
+    picked_states = env.take(mixed, jnp.array([1, 1]))
+    np.testing.assert_array_equal(env.observe(picked_states), np.repeat(env.observe(moved)[1:2], 2, 0))
     np.testing.assert_allclose(env.distance(start), env.distance(mixed)[0], rtol=1e-6)
 
 
@@ -149,10 +149,12 @@ def test_compact_observation_is_readable():
 def test_starts_differ_by_as_much_as_they_are_told_to(engine):
     env = envs.make("catcher_v3", engine=engine, start_std=1e-3)  # quads and a ball
     _, state = env.reset(jax.random.key(0), 256)
-    _, alike = envs.make("catcher_v3", engine=engine).reset(jax.random.key(0), 256)
-    for name, told, start in zip("xya", env.engine.bodies(state.sim), env.engine.bodies(alike.sim), strict=False):
-        assert np.ptp(start, axis=1).max() == 0, name
-        moves = np.asarray(told - start)
+    _, nominal_state = envs.make("catcher_v3", engine=engine).reset(jax.random.key(0), 256)
+    for name, perturbed, nominal in zip(
+        "xya", env.engine.bodies(state.sim), env.engine.bodies(nominal_state.sim), strict=False
+    ):
+        assert np.ptp(nominal, axis=1).max() == 0, name
+        moves = np.asarray(perturbed - nominal)
         np.testing.assert_allclose(moves.std(1), 1e-3, rtol=0.2, err_msg=name)
         np.testing.assert_allclose(moves.mean(1), 0.0, atol=4e-4, err_msg=name)
 

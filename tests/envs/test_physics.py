@@ -46,30 +46,30 @@ def visited(stock_step):
     @functools.cache
     def visit(name: str):
         stock = kinetix_engine.KinetixEngine(tasks.scene(name))
-        seen = [equivalence.visit(stock, stock_step, at_random, batch=BATCH, steps=LONGER.get(name, 40))]
+        visits = [equivalence.visit(stock, stock_step, at_random, batch=BATCH, steps=LONGER.get(name, 40))]
         if name in POLICIES:
-            seen.append(equivalence.visit(stock, stock_step, by_policy(name), batch=BATCH, steps=120))
-        return stock, equivalence.concatenate(seen)
+            visits.append(equivalence.visit(stock, stock_step, by_policy(name), batch=BATCH, steps=120))
+        return stock, equivalence.concatenate(visits)
 
     return visit
 
 
 @pytest.mark.parametrize("name", envs.TASKS)
 def test_one_control_step_equals_the_stock_engine(name, visited, stock_step):
-    stock, seen = visited(name)
-    errors = equivalence.step_errors(fast_engine.FastEngine(stock.scene), stock, seen)
+    stock, visited_states = visited(name)
+    errors = equivalence.step_errors(fast_engine.FastEngine(stock.scene), stock, visited_states)
     assert errors.off().mean() <= 0.001, (np.sort(errors.position)[-5:], np.sort(errors.angle)[-5:])
     # What is left must be states where the stock engine itself jumps when they change in the last place.
-    assert equivalence.count_unexplained(stock, stock_step, seen, errors, batch=BATCH) == 0
+    assert equivalence.count_unexplained(stock, stock_step, visited_states, errors, batch=BATCH) == 0
 
 
 def test_the_visited_states_are_of_all_kinds(visited):
     """In the air and on the ground, within joint limits and beyond them, before and after the goal."""
     air = ground = beyond = within = solved = 0
     for name in envs.TASKS:
-        stock, seen = visited(name)
+        stock, visited_states = visited(name)
         engine = fast_engine.FastEngine(stock.scene)
-        sim = equivalence.to_sim(engine.constants, stock, seen.before)
+        sim = equivalence.to_sim(engine.constants, stock, visited_states.before)
         pushes = sum(np.asarray(jnp.abs(kind.normal)).sum((0, 1)) for kind in sim[1:4])
         air, ground = air + (pushes == 0).sum(), ground + (pushes > 0).sum()
         for joint in engine.constants.joints:
@@ -77,7 +77,7 @@ def test_the_visited_states_are_of_all_kinds(visited):
                 off_rest = np.asarray(sim.motion.angle[joint.b] - sim.motion.angle[joint.a] - joint.rotation)
                 outside = (off_rest < joint.limits[0]) | (off_rest > joint.limits[1])
                 beyond, within = beyond + outside.sum(), within + (~outside).sum()
-        solved += int(seen.solved.sum())
+        solved += int(visited_states.solved.sum())
     assert min(air, ground, beyond, within, solved) > 100
 
 
@@ -184,24 +184,24 @@ PLANTED = {
 @pytest.mark.parametrize("constant", PLANTED)
 def test_an_error_of_one_percent_is_seen(constant, visited, monkeypatch):
     name, alter = PLANTED[constant]
-    stock, seen = visited(name)
+    stock, visited_states = visited(name)
     if alter is None:
         monkeypatch.setattr(const, constant, getattr(const, constant) * 1.01)
     scene = alter(stock.scene) if alter else stock.scene
-    errors = equivalence.step_errors(fast_engine.FastEngine(scene), stock, seen)
+    errors = equivalence.step_errors(fast_engine.FastEngine(scene), stock, visited_states)
     assert errors.off().mean() > 0.001
 
 
 def test_contacts_that_find_no_slot_make_the_full_solver_run(visited, monkeypatch):
     """With too few slots nearly every batch of states needs it, and it equals the stock engine as well."""
-    stock, seen = visited("chain_lander")
+    stock, visited_states = visited("chain_lander")
     usual = slot_solver.usual_slots
     monkeypatch.setattr(slot_solver, "usual_slots", lambda constants, kind: min(1, usual(constants, kind)))
     engine = fast_engine.FastEngine(stock.scene)
-    errors = equivalence.step_errors(engine, stock, seen)
+    errors = equivalence.step_errors(engine, stock, visited_states)
     assert errors.off().mean() <= 0.001
     monkeypatch.setattr(slot_solver, "all_slots", lambda constants, kind: 1)  # contacts are dropped
-    assert equivalence.step_errors(engine, stock, seen).off().mean() > 0.001
+    assert equivalence.step_errors(engine, stock, visited_states).off().mean() > 0.001
 
 
 @pytest.mark.parametrize("cap", [1, 2, 4])
@@ -215,17 +215,17 @@ def test_pairs_are_dealt_as_kinetix_deals_them(cap):
     assert (pairs.first_position == listed - 1).all()  # no static bodies that touch, which would count as well
     overflow = False
     for column in range(active.shape[1]):
-        places: dict[int, int] = {}
+        pair_counts: dict[int, int] = {}
         touching = list(np.flatnonzero(active[:, column]))
         expected = {}
         for pair in reversed(touching):
             batch = (listed - len(touching) + touching.index(pair)) % pairs.batches
             if pair in pairs.solved:
-                place = places.get(batch, 0)
-                places[batch] = place + 1
-                overflow |= place >= cap
-                if place < cap:
-                    expected[list(pairs.solved).index(pair)] = batch * cap + place
+                index_in_batch = pair_counts.get(batch, 0)
+                pair_counts[batch] = index_in_batch + 1
+                overflow |= index_in_batch >= cap
+                if index_in_batch < cap:
+                    expected[list(pairs.solved).index(pair)] = batch * cap + index_in_batch
         slots = np.asarray(deal.slot[:, column])
         assert {i: int(slot) for i, slot in enumerate(slots) if slot < pairs.batches * cap} == expected
         assert set(np.flatnonzero(deal.filled[:, column])) == set(expected.values())
@@ -248,9 +248,9 @@ def test_an_episode_does_not_depend_on_its_batch():
     env = envs.make("chain_lander", noise_std=0.0)
     action = jax.random.uniform(jax.random.key(0), (7, env.action_size))
     step = jax.jit(env.step)
-    _, many = env.reset(jax.random.key(0), 7)
-    _, few = env.reset(jax.random.key(0), 2)
+    _, state7 = env.reset(jax.random.key(0), 7)
+    _, state2 = env.reset(jax.random.key(0), 2)
     for _ in range(30):
-        many_obs, many, *_ = step(jax.random.key(0), many, action)
-        few_obs, few, *_ = step(jax.random.key(0), few, action[3:5])
-    np.testing.assert_allclose(many_obs[3:5], few_obs, atol=1e-3)
+        obs7, state7, *_ = step(jax.random.key(0), state7, action)
+        obs2, state2, *_ = step(jax.random.key(0), state2, action[3:5])
+    np.testing.assert_allclose(obs7[3:5], obs2, atol=1e-3)

@@ -28,106 +28,116 @@ class Constant(base.Strategy):
         return jnp.full_like(noise, self.push)
 
 
-def outcomes(env, strategy, *, episodes=6, batch=4, delay=1, horizon=2, seed=3):
-    run = evaluator.Evaluator(env, line_task.policy(), strategy, batch=batch)
-    return run(seed=seed, episodes=episodes, delay=delay, horizon=horizon)
+def play(env, strategy, *, episodes=6, batch=4, delay=1, horizon=2, seed=3):
+    line_evaluator = evaluator.Evaluator(env, line_task.policy(), strategy, batch=batch)
+    return line_evaluator(seed=seed, episodes=episodes, delay=delay, horizon=horizon)
 
 
 def test_only_the_first_episode_counts():
-    # place after n steps is n; beyond 3.5 after 4 steps; the task keeps paying afterwards, until the cycle's end.
-    found = outcomes(line_task.Line(goal=3.5), Constant(), delay=0, horizon=8)
-    assert found.solved.tolist() == [True] * 6
-    assert found.total_reward.tolist() == [1.0] * 6
-    assert found.length.tolist() == [4] * 6
-    assert found.action_change.tolist() == [0.0] * 6
+    # position after n steps is n; beyond 3.5 after 4 steps; the task keeps paying afterwards, until the cycle's end.
+    outcomes = play(line_task.Line(goal=3.5), Constant(), delay=0, horizon=8)
+    assert outcomes.solved.tolist() == [True] * 6
+    assert outcomes.total_reward.tolist() == [1.0] * 6
+    assert outcomes.length.tolist() == [4] * 6
+    assert outcomes.action_change.tolist() == [0.0] * 6
 
 
 def test_a_failure_is_not_a_solution():
-    found = outcomes(line_task.Line(goal=3.5), Constant(push=-1.0))
-    assert not found.solved.any()
-    assert found.total_reward.tolist() == [-1.0] * 6
+    outcomes = play(line_task.Line(goal=3.5), Constant(push=-1.0))
+    assert not outcomes.solved.any()
+    assert outcomes.total_reward.tolist() == [-1.0] * 6
 
 
 def test_the_time_limit_ends_an_episode_without_reward():
-    found = outcomes(line_task.Line(), Constant(), delay=1, horizon=7)  # 7 does not divide 256
-    assert found.length.tolist() == [256] * 6
-    assert found.total_reward.tolist() == [0.0] * 6
+    outcomes = play(line_task.Line(), Constant(), delay=1, horizon=7)  # 7 does not divide 256
+    assert outcomes.length.tolist() == [256] * 6
+    assert outcomes.total_reward.tolist() == [0.0] * 6
 
 
 def test_it_stops_when_every_episode_is_over():
-    seen = []
-    outcomes(line_task.Line(goal=3.5, seen=seen), Constant(), delay=1, horizon=2)
-    assert max(time for time, _ in seen) == 3  # solved by the action of step 3, the last of its cycle
+    executed_actions = []
+    play(line_task.Line(goal=3.5, step_log=executed_actions), Constant(), delay=1, horizon=2)
+    assert max(time for time, _ in executed_actions) == 3  # solved by the action of step 3, the last of its cycle
 
 
 def test_blocks_of_finished_episodes_cost_nothing_and_change_nothing(monkeypatch):
     """Also with a memory, which is sorted along, and with a number of episodes that blocks do not divide."""
     monkeypatch.setattr(evaluator, "BLOCK", 2)
-    seen, strategy = [], registry.get("temporal_ensembling", flow_steps=2)
-    found = outcomes(
-        line_task.Line(goal=6.0, noise_std=0.5, seen=seen), strategy, episodes=14, batch=14, delay=1, horizon=1
+    executed_actions, strategy = [], registry.get("temporal_ensembling", flow_steps=2)
+    outcomes = play(
+        line_task.Line(goal=6.0, noise_std=0.5, step_log=executed_actions),
+        strategy,
+        episodes=14,
+        batch=14,
+        delay=1,
+        horizon=1,
     )
-    counted = collections.Counter(time for time, _ in seen)
-    for time in range(int(found.length.max())):
-        busy = [int((device > time).sum()) for device in np.split(found.length, jax.device_count())]
+    counted = collections.Counter(time for time, _ in executed_actions)
+    for time in range(int(outcomes.length.max())):
+        busy = [int((device > time).sum()) for device in np.split(outcomes.length, jax.device_count())]
         assert counted[time] == sum(-(-alive // 2) for alive in busy), time
-    assert 0 < found.length.min() < found.length.max()
+    assert 0 < outcomes.length.min() < outcomes.length.max()
     monkeypatch.setattr(evaluator, "BLOCK", 100)
-    whole = outcomes(line_task.Line(goal=6.0, noise_std=0.5), strategy, episodes=14, batch=14, delay=1, horizon=1)
+    whole = play(line_task.Line(goal=6.0, noise_std=0.5), strategy, episodes=14, batch=14, delay=1, horizon=1)
     for field in ("solved", "total_reward", "length"):
-        np.testing.assert_array_equal(getattr(found, field), getattr(whole, field), err_msg=field)
+        np.testing.assert_array_equal(getattr(outcomes, field), getattr(whole, field), err_msg=field)
 
 
 class Furthest(line_task.Line):
     """Says how far out any episode of the batch is."""
 
     def step(self, key, state, action):
-        jax.debug.callback(lambda place: self.seen.append(float(np.abs(place).max())), state.place)
+        jax.debug.callback(lambda position: self.step_log.append(float(np.abs(position).max())), state.position)
         return line_task.Line(self.goal, self.noise_std).step(key, state, action)
 
 
 def test_an_episode_that_is_over_waits_at_the_start():
-    seen = []
-    found = outcomes(Furthest(goal=6.0, noise_std=2.0, seen=seen), Constant(push=0.2), delay=0, horizon=1)
-    assert found.length.max() > found.length.min() + 3
-    assert 3.0 < max(seen) <= 6.0  # nothing that has gone beyond the goal is moved on
+    furthest_positions = []
+    outcomes = play(
+        Furthest(goal=6.0, noise_std=2.0, step_log=furthest_positions), Constant(push=0.2), delay=0, horizon=1
+    )
+    assert outcomes.length.max() > outcomes.length.min() + 3
+    assert 3.0 < max(furthest_positions) <= 6.0  # nothing that has gone beyond the goal is moved on
 
 
 def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
     strategy = registry.get("temporal_ensembling", flow_steps=2)
     env, cell = line_task.Line(goal=6.0, noise_std=0.5), {"episodes": 16, "batch": 16, "delay": 1, "horizon": 1}
-    whole, asked = outcomes(env, strategy, **cell), []
+    whole, request_sizes = play(env, strategy, **cell), []
     plan = type(strategy).plan
 
     def counted(self, policy, request, memory):
-        jax.debug.callback(lambda obs: asked.append(len(obs)), request.obs)
+        jax.debug.callback(lambda obs: request_sizes.append(len(obs)), request.obs)
         return plan(self, policy, request, memory)
 
     monkeypatch.setattr(type(strategy), "plan", counted)
     monkeypatch.setattr(type(strategy), "part", 2)
-    parts = outcomes(env, strategy, **cell)
+    parts = play(env, strategy, **cell)
     for field in ("solved", "total_reward", "length"):
         np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field), err_msg=field)
-    assert set(asked) == {2}
+    assert set(request_sizes) == {2}
     needed = [
         -(-int((device > time).sum()) // 2)
         for device in np.split(whole.length, jax.device_count())
         for time in range(int(device.max()))
     ]
-    assert len(asked) == sum(needed) < 8 * int(whole.length.max())
+    assert len(request_sizes) == sum(needed) < 8 * int(whole.length.max())
 
 
 def test_strategies_in_one_program_do_what_each_does_alone():
     """With memories, corrections and first chunks of their own."""
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    several = (Constant(push=0.3), registry.get("temporal_ensembling", flow_steps=2), Pushed(), registry.get("rtc"))
-    together = evaluator.Evaluator(env, line_task.policy(), *several, batch=4)
-    found = [together(seed=3, episodes=6, delay=1, horizon=2, strategy_index=index) for index in range(len(several))]
-    for strategy, both in zip(several, found, strict=True):
-        alone = outcomes(env, strategy)
-        np.testing.assert_array_equal(alone.length, both.length, err_msg=str(strategy))
-        np.testing.assert_allclose(alone.action_change, both.action_change, rtol=1e-5, err_msg=str(strategy))
-    assert len({tuple(one.length) for one in found}) == len(several)
+    strategies = (Constant(push=0.3), registry.get("temporal_ensembling", flow_steps=2), Pushed(), registry.get("rtc"))
+    joint_evaluator = evaluator.Evaluator(env, line_task.policy(), *strategies, batch=4)
+    joint_outcomes = [
+        joint_evaluator(seed=3, episodes=6, delay=1, horizon=2, strategy_index=index)
+        for index in range(len(strategies))
+    ]
+    for strategy, joint in zip(strategies, joint_outcomes, strict=True):
+        alone = play(env, strategy)
+        np.testing.assert_array_equal(alone.length, joint.length, err_msg=str(strategy))
+        np.testing.assert_allclose(alone.action_change, joint.action_change, rtol=1e-5, err_msg=str(strategy))
+    assert len({tuple(joint.length) for joint in joint_outcomes}) == len(strategies)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,17 +152,17 @@ class Sampled(base.Strategy):
 
 
 def test_a_first_chunk_comes_from_the_strategy_s_own_sampler():
-    together = evaluator.Evaluator(line_task.Line(max_steps=8), line_task.policy(), Pushed(), Sampled(), batch=4)
-    found = together(seed=3, episodes=4, delay=4, horizon=4, strategy_index=1)
-    assert found.action_change.tolist() == [0.0] * 4
+    joint_evaluator = evaluator.Evaluator(line_task.Line(max_steps=8), line_task.policy(), Pushed(), Sampled(), batch=4)
+    outcomes = joint_evaluator(seed=3, episodes=4, delay=4, horizon=4, strategy_index=1)
+    assert outcomes.action_change.tolist() == [0.0] * 4
 
 
 def test_no_episode_is_played_for_nothing():
     """Runs of the program are of equal size, and no larger than the batch but for what devices leave over."""
-    run = evaluator.Evaluator(line_task.Line(max_steps=2), line_task.policy(), Constant(), batch=8)
-    assert [run._episodes_per_run(episodes) for episodes in (1, 2, 7, 8, 9, 16, 17)] == [2, 2, 8, 8, 6, 8, 6]
-    run.devices, run.local = 3, 3
-    assert [run._episodes_per_run(episodes) for episodes in (8, 9, 10, 18)] == [9, 9, 6, 9]
+    line_evaluator = evaluator.Evaluator(line_task.Line(max_steps=2), line_task.policy(), Constant(), batch=8)
+    assert [line_evaluator._episodes_per_run(episodes) for episodes in (1, 2, 7, 8, 9, 16, 17)] == [2, 2, 8, 8, 6, 8, 6]
+    line_evaluator.devices, line_evaluator.local = 3, 3
+    assert [line_evaluator._episodes_per_run(episodes) for episodes in (8, 9, 10, 18)] == [9, 9, 6, 9]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,19 +179,21 @@ class Pushed(base.Strategy):
 @pytest.mark.parametrize("strategy_index", [0, 1, 2])
 def test_a_replayed_episode_is_the_one_that_was_counted(strategy_index):
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    env.engine = types.SimpleNamespace(bodies=lambda place: (place[None], place[None], 0 * place[None]))
-    several = (registry.get("temporal_ensembling", flow_steps=2), Pushed(), registry.get("bid", flow_steps=2))
-    player = evaluator.Evaluator(env, line_task.policy(), *several, batch=4)
-    found = player(seed=3, episodes=5, delay=1, horizon=2, strategy_index=strategy_index)
+    env.engine = types.SimpleNamespace(bodies=lambda position: (position[None], position[None], 0 * position[None]))
+    strategies = (registry.get("temporal_ensembling", flow_steps=2), Pushed(), registry.get("bid", flow_steps=2))
+    line_evaluator = evaluator.Evaluator(env, line_task.policy(), *strategies, batch=4)
+    outcomes = line_evaluator(seed=3, episodes=5, delay=1, horizon=2, strategy_index=strategy_index)
     for episode in (0, 4):
-        frames, solved = player.replay(seed=3, episode=episode, delay=1, horizon=2, strategy_index=strategy_index)
-        assert (len(frames) - 1, solved) == (found.length[episode], found.solved[episode])
+        frames, solved = line_evaluator.replay(
+            seed=3, episode=episode, delay=1, horizon=2, strategy_index=strategy_index
+        )
+        assert (len(frames) - 1, solved) == (outcomes.length[episode], outcomes.solved[episode])
         assert abs(frames[-1][0][0]) > 6.0
 
 
 def test_smoothness_follows_its_definition():
     d, s, steps = 2, 3, 20
-    found = outcomes(line_task.Line(max_steps=steps), line_task.Encoded(), episodes=2, delay=d, horizon=s)
+    outcomes = play(line_task.Line(max_steps=steps), line_task.Encoded(), episodes=2, delay=d, horizon=s)
     actions = []
     for step in range(steps):
         cycle, index = divmod(step, s)
@@ -189,20 +201,20 @@ def test_smoothness_follows_its_definition():
         actions.append(line_task.entry(cycle * s, index) if index >= d else old)
     change = np.abs(np.diff(actions))
     boundary = [change[step - 1] for step in range(1, steps) if step % s == d]
-    np.testing.assert_allclose(found.action_change, change.mean(), rtol=1e-5)
-    np.testing.assert_allclose(found.boundary_change, np.mean(boundary), rtol=1e-5)
+    np.testing.assert_allclose(outcomes.action_change, change.mean(), rtol=1e-5)
+    np.testing.assert_allclose(outcomes.boundary_change, np.mean(boundary), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["naive", "bid", "rtc"])
 def test_batch_split_and_device_count_change_nothing(name, monkeypatch):
     env, strategy = line_task.Line(goal=6.0, noise_std=0.5), registry.get(name, flow_steps=2)
-    whole = outcomes(env, strategy, episodes=10, batch=16)
+    whole = play(env, strategy, episodes=10, batch=16)
     assert 0 < whole.solved.sum() < 10
-    parts = [outcomes(env, strategy, episodes=10, batch=batch) for batch in (2, 6)]
+    parts = [play(env, strategy, episodes=10, batch=batch) for batch in (2, 6)]
     first = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda: first)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    parts.append(outcomes(env, strategy, episodes=10, batch=16))
+    parts.append(play(env, strategy, episodes=10, batch=16))
     for part in parts:
         for field in ("solved", "total_reward", "length"):
             np.testing.assert_array_equal(getattr(part, field), getattr(whole, field), err_msg=field)
@@ -212,18 +224,18 @@ def test_batch_split_and_device_count_change_nothing(name, monkeypatch):
 
 def test_more_episodes_begin_with_the_same_ones():
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    few, many = (outcomes(env, registry.get("naive"), episodes=episodes) for episodes in (5, 11))
-    np.testing.assert_array_equal(few.length, many.length[:5])
+    outcomes_of_5, outcomes_of_11 = (play(env, registry.get("naive"), episodes=episodes) for episodes in (5, 11))
+    np.testing.assert_array_equal(outcomes_of_5.length, outcomes_of_11.length[:5])
 
 
 def test_another_seed_is_another_sample():
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    one, other = (outcomes(env, registry.get("naive"), seed=seed) for seed in (3, 4))
-    assert one.length.tolist() != other.length.tolist()
+    outcomes_of_seed_3, outcomes_of_seed_4 = (play(env, registry.get("naive"), seed=seed) for seed in (3, 4))
+    assert outcomes_of_seed_3.length.tolist() != outcomes_of_seed_4.length.tolist()
 
 
 def test_every_strategy_meets_the_same_flow_noise():
-    told = set()
+    flow_noises = set()
 
     @dataclasses.dataclass(frozen=True)
     class Listening(base.Strategy):
@@ -231,30 +243,30 @@ def test_every_strategy_meets_the_same_flow_noise():
 
         def plan(self, policy, request, memory):
             jax.debug.callback(
-                lambda t, n: told.add((int(t), np.asarray(n).tobytes())), request.obs[0, 0], request.noise
+                lambda t, n: flow_noises.add((int(t), np.asarray(n).tobytes())), request.obs[0, 0], request.noise
             )
             return jnp.full_like(request.previous, self.push), memory
 
-    outcomes(line_task.Line(max_steps=8), Listening(push=0.0), episodes=2, batch=2)
-    one = set(told)
-    told.clear()
-    outcomes(line_task.Line(max_steps=8), Listening(push=1.0), episodes=2, batch=2)
-    assert one == told
-    assert {time for time, _ in told} == {0, 2, 4, 6}
-    assert len({noise for _, noise in told}) == len(told)  # never the same noise twice
+    play(line_task.Line(max_steps=8), Listening(push=0.0), episodes=2, batch=2)
+    unpushed_noises = set(flow_noises)
+    flow_noises.clear()
+    play(line_task.Line(max_steps=8), Listening(push=1.0), episodes=2, batch=2)
+    assert unpushed_noises == flow_noises
+    assert {time for time, _ in flow_noises} == {0, 2, 4, 6}
+    assert len({noise for _, noise in flow_noises}) == len(flow_noises)  # never the same noise twice
 
 
 def test_one_compilation_ahead_in_another_thread_serves_every_cell():
-    run = evaluator.Evaluator(line_task.Line(max_steps=8), line_task.policy(), registry.get("rtc"), batch=4)
+    line_evaluator = evaluator.Evaluator(line_task.Line(max_steps=8), line_task.policy(), registry.get("rtc"), batch=4)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        pool.submit(run.compile, 4).result()
+        pool.submit(line_evaluator.compile, 4).result()
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
     )
     try:
         for delay, horizon in ((0, 1), (1, 1), (2, 5), (4, 4)):
-            run(seed=1, episodes=4, delay=delay, horizon=horizon)
+            line_evaluator(seed=1, episodes=4, delay=delay, horizon=horizon)
     finally:
         jax.monitoring.clear_event_listeners()
     assert not compiled

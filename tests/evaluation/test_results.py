@@ -17,8 +17,8 @@ def row(cell, rate=0.5):
     task, strategy, delay, horizon = cell
     measured = {"solve_rate": rate, "ci_low": 0.0, "ci_high": 1.0, "mean_return": rate, "mean_length": 3.0}
     change = {"action_change": 0.1, "boundary_change": 0.2}
-    place = {"task": task, "strategy": strategy, "delay": delay, "horizon": horizon, "episodes": 4}
-    return results.Row(**place, **measured, **change, seed=0, policy="zoo/a", seconds=1.5)
+    cell_columns = {"task": task, "strategy": strategy, "delay": delay, "horizon": horizon, "episodes": 4}
+    return results.Row(**cell_columns, **measured, **change, seed=0, policy="zoo/a", seconds=1.5)
 
 
 def outcomes():
@@ -32,14 +32,14 @@ def outcomes():
 
 
 def test_a_row_summarises_its_episodes():
-    made = results.summarise(
+    summary = results.summarise(
         outcomes(), task="a", strategy="rtc", delay=1, horizon=2, seed=3, policy="zoo/a", seconds=0.5
     )
-    assert (made.episodes, made.solve_rate, made.mean_return) == (4, 0.25, 0.0)
-    assert made.mean_length == (10 + 20 + 256 + 256) / 4
-    assert made.action_change == pytest.approx(0.2)
-    assert made.boundary_change == pytest.approx(0.2)
-    assert made.ci_low < 0.25 < made.ci_high
+    assert (summary.episodes, summary.solve_rate, summary.mean_return) == (4, 0.25, 0.0)
+    assert summary.mean_length == (10 + 20 + 256 + 256) / 4
+    assert summary.action_change == pytest.approx(0.2)
+    assert summary.boundary_change == pytest.approx(0.2)
+    assert summary.ci_low < 0.25 < summary.ci_high
 
 
 def test_the_columns_are_the_contract():

@@ -37,11 +37,11 @@ def test_episodes_are_kept_in_their_order(tmp_path):
     run.missing(test_results.CELLS)
     for cell in test_results.CELLS:
         run.add(test_results.row(cell), test_results.outcomes())
-    found = run_folder.read_episodes(tmp_path, "a")
-    assert list(found) == test_results.CELLS[:2]
-    assert found[test_results.CELLS[1]]["solved"].tolist() == [True, False, False, False]
-    assert found[test_results.CELLS[1]]["total_reward"].tolist() == [1, -1, 0, 0]
-    assert found[test_results.CELLS[1]]["length"].tolist() == [10, 20, 256, 256]
+    episodes = run_folder.read_episodes(tmp_path, "a")
+    assert list(episodes) == test_results.CELLS[:2]
+    assert episodes[test_results.CELLS[1]]["solved"].tolist() == [True, False, False, False]
+    assert episodes[test_results.CELLS[1]]["total_reward"].tolist() == [1, -1, 0, 0]
+    assert episodes[test_results.CELLS[1]]["length"].tolist() == [10, 20, 256, 256]
     assert run_folder.read_episodes(tmp_path, "c") == {}
 
 
@@ -85,7 +85,7 @@ def test_every_code_that_ran_cells_is_named(tmp_path, monkeypatch):
         run = run_folder.RunFolder(tmp_path, {}, {})
         for cell in run.missing(test_results.CELLS)[:cells]:
             run.add(test_results.row(cell), test_results.outcomes())
-        return [made["commit"] for made in json.loads(run.manifest_file.read_text())["versions"]]
+        return [version["commit"] for version in json.loads(run.manifest_file.read_text())["versions"]]
 
     assert session("a", 1) == ["a"]
     assert session("a", 1) == ["a"]
@@ -116,7 +116,7 @@ SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
 
 
 @pytest.mark.parametrize(
-    ("settings", "identity", "taken"),
+    ("settings", "identity", "borrowed_count"),
     [
         ({"delay": 7, "task": "b", "strategy": "rtc"}, {"policy b": "y"}, 2),
         ({"seed": 1}, {}, 0),
@@ -125,7 +125,7 @@ SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
         ({}, {"policy a": "other"}, 0),
     ],
 )
-def test_cells_are_taken_from_runs_that_agree(tmp_path, settings, identity, taken):
+def test_cells_are_taken_from_runs_that_agree(tmp_path, settings, identity, borrowed_count):
     other = run_folder.RunFolder(tmp_path / "other", {**SETTINGS, **settings}, {"policy a": "x", **identity})
     other.missing(test_results.CELLS[:2])
     for cell in test_results.CELLS[:2]:
@@ -134,8 +134,8 @@ def test_cells_are_taken_from_runs_that_agree(tmp_path, settings, identity, take
     run_folder.RunFolder(tmp_path / "empty", SETTINGS, {"policy a": "x"})
     run = run_folder.RunFolder(tmp_path / "run", SETTINGS, {"policy a": "x"})
     run.borrow(test_results.CELLS, [tmp_path / name for name in ("empty", "other")])
-    assert run.missing(test_results.CELLS) == test_results.CELLS[taken:]
-    if taken:
+    assert run.missing(test_results.CELLS) == test_results.CELLS[borrowed_count:]
+    if borrowed_count:
         again = run_folder.load([tmp_path / "run"])
         assert again.rows == [test_results.row(cell) for cell in test_results.CELLS[:2]]
         assert again.episodes[test_results.CELLS[0]]["solved"].tolist() == [True, False, False, False]

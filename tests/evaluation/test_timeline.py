@@ -25,14 +25,14 @@ def test_there_are_24_cells():
 
 
 def test_executed_actions_and_previous_chunks_follow_the_timeline_in_every_cell():
-    seen, requests = [], []
-    env = line_task.Line(max_steps=STEPS, seen=seen)
-    run = evaluator.Evaluator(env, line_task.policy(H), line_task.Encoded(requests=requests), batch=2)
+    executed_actions, requests = [], []
+    env = line_task.Line(max_steps=STEPS, step_log=executed_actions)
+    line_evaluator = evaluator.Evaluator(env, line_task.policy(H), line_task.Encoded(requests=requests), batch=2)
     for d, s in CELLS:
-        seen.clear(), requests.clear()
-        run(seed=0, episodes=2, delay=d, horizon=s)
-        told = {time: float(action[0]) for time, action in seen if time < STEPS}
-        assert told == {step: executed(step, d, s) for step in range(STEPS)}, (d, s)
+        executed_actions.clear(), requests.clear()
+        line_evaluator(seed=0, episodes=2, delay=d, horizon=s)
+        action_at = {time: float(action[0]) for time, action in executed_actions if time < STEPS}
+        assert action_at == {step: executed(step, d, s) for step in range(STEPS)}, (d, s)
         for time, previous in requests:
             if time == 0:
                 assert previous.tolist() == [line_task.FIRST + i for i in range(H)]
@@ -58,6 +58,8 @@ def test_merge_then_shift(d, s):
 def test_a_boundary_is_where_the_executed_chunk_changes(d, s):
     chunk_of = [executed(step, d, s) // 100 for step in range(STEPS)]
     expected = [step > 0 and chunk_of[step] != chunk_of[step - 1] for step in range(STEPS)]
-    told = [bool(timeline.is_chunk_boundary(jnp.int32(step % s), jnp.int32(d), jnp.int32(s))) for step in range(STEPS)]
-    assert told[1:] == expected[1:]
+    boundaries = [
+        bool(timeline.is_chunk_boundary(jnp.int32(step % s), jnp.int32(d), jnp.int32(s))) for step in range(STEPS)
+    ]
+    assert boundaries[1:] == expected[1:]
     assert np.sum(expected) >= STEPS // s - 1

@@ -38,8 +38,8 @@ def test_a_policy_comes_back_as_it_was(tmp_path, weak):
     checkpoint.save_flow(path, policy(weak=weak), CARD)
     loaded, card = checkpoint.load_flow(path, **FITTING)
     assert jax.tree.structure(loaded) == jax.tree.structure(policy(weak=weak))
-    for told, expected in zip(jax.tree.leaves(loaded), jax.tree.leaves(policy(weak=weak)), strict=True):
-        np.testing.assert_array_equal(told, expected)
+    for loaded_leaf, expected in zip(jax.tree.leaves(loaded), jax.tree.leaves(policy(weak=weak)), strict=True):
+        np.testing.assert_array_equal(loaded_leaf, expected)
     assert {name: card[name] for name in CARD} == CARD
     assert checkpoint.header(path) == card
 

@@ -45,21 +45,21 @@ def inputs(config=CONFIG, batch=3, seed=7):
 def test_velocity_of_the_published_model(recorded, published, time):
     obs, x_t = jnp.asarray(recorded["obs"]), jnp.asarray(recorded["x_t"])
     for shape in ((), (5,), (5, 8)):
-        told = published.velocity(obs, x_t, jnp.full(shape, time))
-        np.testing.assert_allclose(told, recorded[f"velocity/t={time}"], atol=TOLERANCE, rtol=0, err_msg=str(shape))
+        velocity = published.velocity(obs, x_t, jnp.full(shape, time))
+        np.testing.assert_allclose(velocity, recorded[f"velocity/t={time}"], atol=TOLERANCE, rtol=0, err_msg=str(shape))
 
 
 @pytest.mark.parametrize("steps", [1, 5, 10])
 def test_actions_of_the_published_model(recorded, published, steps):
     obs, noise = jnp.asarray(recorded["obs"]), jnp.asarray(recorded["noise"])
-    told = sampling.euler(lambda x_t, m: published.velocity(obs, x_t, m), noise, published.time_modulations(steps))
-    np.testing.assert_allclose(told, recorded[f"action/steps={steps}"], atol=TOLERANCE, rtol=0)
+    actions = sampling.euler(lambda x_t, m: published.velocity(obs, x_t, m), noise, published.time_modulations(steps))
+    np.testing.assert_allclose(actions, recorded[f"action/steps={steps}"], atol=TOLERANCE, rtol=0)
 
 
 def test_loss_of_the_published_model(recorded, published):
     action, time, noise = (jnp.asarray(recorded[f"loss/{name}"]) for name in ("action", "time", "noise"))
-    told = flow.loss(published.params, jnp.asarray(recorded["obs"]), action, time=time, noise=noise)
-    np.testing.assert_allclose(told, recorded["loss/value"], atol=TOLERANCE, rtol=0)
+    loss = flow.loss(published.params, jnp.asarray(recorded["obs"]), action, time=time, noise=noise)
+    np.testing.assert_allclose(loss, recorded["loss/value"], atol=TOLERANCE, rtol=0)
 
 
 def test_importing_gives_the_recorded_weights(recorded, published):
@@ -101,11 +101,11 @@ def test_every_input_and_parameter_matters():
 
 def test_every_block_of_a_fresh_network_is_the_identity():
     params, (obs, x_t) = flow.init(jax.random.key(0), CONFIG), inputs()
-    without = {**params, "mlp_stack": {}}
+    without_blocks = {**params, "mlp_stack": {}}
     for time in (0.1, 0.9):  # nor does flow time matter
-        told = flow.velocity(params, obs, x_t, jnp.float32(time))
-        np.testing.assert_allclose(told, flow.velocity(without, obs, x_t, jnp.float32(0.5)), atol=1e-6)
-        assert np.abs(told).max() > 0.1
+        velocity = flow.velocity(params, obs, x_t, jnp.float32(time))
+        np.testing.assert_allclose(velocity, flow.velocity(without_blocks, obs, x_t, jnp.float32(0.5)), atol=1e-6)
+        assert np.abs(velocity).max() > 0.1
 
 
 def plain_velocity(params, obs, x_t, time):
@@ -144,10 +144,12 @@ def plain_velocity(params, obs, x_t, time):
 @pytest.mark.parametrize("time", [0.0, 0.37, 1.0])
 def test_velocity_follows_the_architecture(time):
     policy, (obs, x_t) = random_policy(), inputs()
-    told = policy.velocity(obs, x_t, jnp.float32(time))
+    velocity = policy.velocity(obs, x_t, jnp.float32(time))
     for b in range(3):
         expected = plain_velocity(policy.params, np.asarray(obs[b]), np.asarray(x_t[b]), time)
-        np.testing.assert_allclose(told[b], expected, atol=1e-3)  # the fastest wave turns 250 times: float32 is coarse
+        np.testing.assert_allclose(
+            velocity[b], expected, atol=1e-3
+        )  # the fastest wave turns 250 times: float32 is coarse
 
 
 def test_observations_are_normalised_on_entry():
@@ -165,8 +167,8 @@ def test_loss_is_the_error_at_the_interpolated_point():
     errors = []
     for i, t in enumerate([0.0, 0.25, 1.0]):
         x_t = (1 - t) * noise[i] + t * action[i]
-        told = policy.velocity(obs[i : i + 1], x_t[None], jnp.float32(t))[0]
-        errors.append(np.square(np.asarray(told) - np.asarray(action[i] - noise[i])).mean())
+        velocity = policy.velocity(obs[i : i + 1], x_t[None], jnp.float32(t))[0]
+        errors.append(np.square(np.asarray(velocity) - np.asarray(action[i] - noise[i])).mean())
     expected = np.mean(errors)
     np.testing.assert_allclose(flow.loss(policy.params, obs, action, time=time, noise=noise), expected, rtol=1e-5)
 
@@ -200,10 +202,10 @@ def test_time_modulations_are_not_computed_again(monkeypatch):
     ready = policy.with_time_modulations({5, 2})
     wanted = [policy.time_modulations(5), policy.weak_policy().time_modulations(2)]
     monkeypatch.setattr(flow, "time_modulation", lambda *_: 1 / 0)
-    for found, expected in zip(
+    for modulation, expected in zip(
         (ready.time_modulations(5), ready.weak_policy().time_modulations(2)), wanted, strict=True
     ):
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        jax.tree.map(np.testing.assert_array_equal, modulation, expected)
     with pytest.raises(ZeroDivisionError):
         ready.time_modulations(3)  # nobody said that it would be asked for
 

@@ -40,11 +40,11 @@ def test_pickled_jax_arrays_become_a_policy(tmp_path):
     policy = import_reference.load(pickled(tmp_path / "p.pkl", published()))
     assert policy.config == CONFIG
     expected = checkpoint.flatten(flow.init(jax.random.key(0), CONFIG))
-    told = checkpoint.flatten(policy.params)
-    assert told.keys() == expected.keys()
+    arrays = checkpoint.flatten(policy.params)
+    assert arrays.keys() == expected.keys()
     for name, value in expected.items():
-        assert type(told[name]) is np.ndarray
-        np.testing.assert_array_equal(told[name], value, err_msg=name)
+        assert type(arrays[name]) is np.ndarray
+        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
     assert policy.velocity(jnp.zeros((1, 5)), jnp.zeros((1, 4, 2)), jnp.float32(0.0)).shape == (1, 4, 2)
 
 

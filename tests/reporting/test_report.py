@@ -33,8 +33,8 @@ class Page(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.fetched += [found[name] for name in ("src", "href", "xlink:href") if name in found]
+        attributes = dict(attrs)
+        self.fetched += [attributes[name] for name in ("src", "href", "xlink:href") if name in attributes]
         if tag not in ("meta", "img", "br", "wbr", "use", "path"):
             self.open.append(tag)
 
@@ -50,11 +50,11 @@ def test_the_report_of_a_run_is_a_page_that_needs_nothing_else(tmp_path, capsys)
     folder = report.report(settings.ReportConfig(run=str(example_runs.write(tmp_path / "run"))))
     assert folder == tmp_path / "run" / "report"
     names = {path.name for path in folder.iterdir()}
-    pictures_ = {f"{name}.{kind}" for name in ("curves", "differences", "smoothness") for kind in ("png", "pdf")}
-    assert names == {"index.html", "results.md", "comparisons.csv", *pictures_}
+    pictures = {f"{name}.{kind}" for name in ("curves", "differences", "smoothness") for kind in ("png", "pdf")}
+    assert names == {"index.html", "results.md", "comparisons.csv", *pictures}
     page = Page((folder / "index.html").read_text())
     assert not page.open
-    assert all(place.startswith(("data:", "#")) for place in page.fetched)
+    assert all(link.startswith(("data:", "#")) for link in page.fetched)
     text = " ".join(page.text).replace("\N{NO-BREAK SPACE}", " ")
     assert "rtc is ahead of naive at d = 0 (+0.200), d = 2 (+0.200), d = 4 (+0.200)." in text
     assert "there is no film: " in text  # the policies of this run never existed, and the page says so
@@ -65,8 +65,8 @@ def test_the_report_of_a_run_is_a_page_that_needs_nothing_else(tmp_path, capsys)
 
 
 def test_what_a_strategy_is_called_cannot_break_the_page(tmp_path):
-    odd = [example_runs.row("a", name, 0) for name in ("naive", "<b>&mine")]
-    folder = report.report(settings.ReportConfig(run=str(example_runs.write(tmp_path / "run", odd))))
+    rows = [example_runs.row("a", name, 0) for name in ("naive", "<b>&mine")]
+    folder = report.report(settings.ReportConfig(run=str(example_runs.write(tmp_path / "run", rows))))
     page = Page((folder / "index.html").read_text())
     assert not page.open
     assert "<b>&mine" in page.text
@@ -89,9 +89,9 @@ def test_of_a_cell_that_two_runs_hold_the_one_with_more_episodes_counts(tmp_path
         example_runs.write(tmp_path / str(count), [example_runs.row("a", "rtc", 0, episodes=count)])
         for count in (50, 200, 100)
     ]
-    (found,) = run_folder.load(runs).rows
-    assert found.episodes == 200
-    assert len(run_folder.load(runs).episodes[found.cell]["solved"]) == 200
+    (row,) = run_folder.load(runs).rows
+    assert row.episodes == 200
+    assert len(run_folder.load(runs).episodes[row.cell]["solved"]) == 200
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_horizon_is_drawn_where_several_were_run():
     figure = figures.horizons(rows)
     assert figure.x_label.endswith("(at d = 1)")
     assert [point[0] for point in figure.panels[0].curves["rtc"]] == [1, 2, 3, 4, 5, 6, 7]
-    only = [each for each in rows if each.delay == 0] + [example_runs.row("a", "rtc", d) for d in (1, 2)]
+    only = [row for row in rows if row.delay == 0] + [example_runs.row("a", "rtc", d) for d in (1, 2)]
     assert figures.horizons(only).x_label.endswith("(at d = 0)")
     assert figures.svg(figure, figure.panels[0], large=False, legend=True).startswith("<svg ")
 
@@ -149,14 +149,14 @@ def test_a_cell_without_episodes_is_refused(tmp_path):
 
 
 def test_differences_look_as_their_strategies_do(tmp_path):
-    cells = paired_comparison.PairedOutcomes(run_folder.load([example_runs.write(tmp_path)]))
-    found = paired_comparison.against_baseline(cells, "rtc")
-    (panel,) = figures.differences(found, cells.strategies).panels
+    outcomes = paired_comparison.PairedOutcomes(run_folder.load([example_runs.write(tmp_path)]))
+    comparisons = paired_comparison.against_baseline(outcomes, "rtc")
+    (panel,) = figures.differences(comparisons, outcomes.strategies).panels
     assert list(panel.curves) == ["naive", "rtc"]  # a line's looks come from its place
     assert [point[:2] for point in panel.curves["rtc"]] == [(0, 0.0), (2, 0.0), (4, 0.0)]
     assert [point[0] for point in panel.curves["naive"]] == [0, 2, 4]
     assert all(point[1] == pytest.approx(-0.2) for point in panel.curves["naive"])
-    assert figures.differences([], cells.strategies) is None
+    assert figures.differences([], outcomes.strategies) is None
 
 
 def test_where_several_horizons_were_run_they_are_all_ranked(tmp_path):

@@ -22,5 +22,5 @@ def test_the_page_says_what_made_it():
 
 def test_the_terminal_shows_every_rate(capsys):
     result_tables.show_solve_rates(example_runs.ROWS)
-    shown = capsys.readouterr().out
-    assert all(text in shown for text in ("0.90 [", "0.70 [", "naive", "mean", "d=4"))
+    output = capsys.readouterr().out
+    assert all(text in output for text in ("0.90 [", "0.70 [", "naive", "mean", "d=4"))

@@ -25,8 +25,8 @@ def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypa
     Image.new("RGB", (8, 8)).save(tmp_path / "film.gif")
     pictures = (tmp_path / "film.gif", tmp_path / "gone.png")
     config = settings.WandbConfig(group="night", tags=("laptop",))
-    with monkeypatch.context() as killed:
-        killed.setattr(wandb_logging, "charts", lambda rows: 1 / 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(wandb_logging, "charts", lambda rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             wandb_logging.log(example_runs.ROWS, folder, {"seed": 7}, config, pictures)
     assert not wandb_logging.is_logged(folder)  # so that the same command logs it again
@@ -56,13 +56,13 @@ def records(path):
     """The records of a .wandb file: a header of 7 bytes, then LevelDB's log format with blocks of 32 KiB."""
     from wandb.proto import wandb_internal_pb2
 
-    data, place, whole = path.read_bytes(), 7, b""
-    while place + 7 <= len(data):
-        if 32768 - place % 32768 < 7:  # no room for a part's head: padding
-            place += 32768 - place % 32768
+    data, offset, whole = path.read_bytes(), 7, b""
+    while offset + 7 <= len(data):
+        if 32768 - offset % 32768 < 7:  # no room for a part's head: padding
+            offset += 32768 - offset % 32768
             continue
-        size, kind = struct.unpack_from("<HB", data, place + 4)
-        whole, place = whole + data[place + 7 : place + 7 + size], place + 7 + size
+        size, kind = struct.unpack_from("<HB", data, offset + 4)
+        whole, offset = whole + data[offset + 7 : offset + 7 + size], offset + 7 + size
         if kind in (1, 4):  # whole, or the last part
             yield wandb_internal_pb2.Record.FromString(whole)
             whole = b""

@@ -25,8 +25,8 @@ def door(path: pathlib.Path) -> list[str]:
     return [argument.value for argument in call.args]
 
 
-def loaded(place: str):
-    module, _, name = place.partition(":")
+def loaded(target: str):
+    module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
@@ -36,19 +36,19 @@ def required(name: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_and_its_config_belong_together(path):
-    name, settings, function = door(path)
+    name, settings_target, function_target = door(path)
     assert name == path.stem
-    composed = _entry.compose(name, loaded(settings), required(name))
+    composed = _entry.compose(name, loaded(settings_target), required(name))
     assert isinstance(composed, schema.Settings)
-    assert callable(loaded(function))
+    assert callable(loaded(function_target))
     if name != "sweep":  # whose out= and strategies a preset may set
-        given = dict(argument.split("=") for argument in required(name))
-        assert composed == type(composed)(**given)
+        values = dict(argument.split("=") for argument in required(name))
+        assert composed == type(composed)(**values)
 
 
 def preset(script: str, name: str) -> schema.Settings:
-    _, settings, _ = door(ROOT / "scripts" / f"{script}.py")
-    return _entry.compose(script, loaded(settings), [*required(script), f"preset={name}"])
+    _, settings_target, _ = door(ROOT / "scripts" / f"{script}.py")
+    return _entry.compose(script, loaded(settings_target), [*required(script), f"preset={name}"])
 
 
 @pytest.mark.parametrize(("script", "name"), PRESETS)
@@ -72,8 +72,8 @@ def test_the_paper_preset_has_the_published_sizes_and_its_stages_meet():
 
 
 def test_a_preset_gives_way_to_what_the_command_line_says():
-    settings = loaded("rtc_bench.training.settings:TrainFlowConfig")
-    composed = _entry.compose("train_flow", settings, ["layers=3", "preset=paper", "task=all"])
+    settings_class = loaded("rtc_bench.training.settings:TrainFlowConfig")
+    composed = _entry.compose("train_flow", settings_class, ["layers=3", "preset=paper", "task=all"])
     assert (composed.layers, composed.channels, composed.task) == (3, 256, "all")
 
 

@@ -20,10 +20,10 @@ def opened(monkeypatch):
     monkeypatch.delenv("RTC_BENCH_DEBUG", raising=False)
     import _entry
 
-    def go(*arguments, error=None, seen=None):
+    def run_entry(*arguments, error=None, received_settings=None):
         def function(settings):
-            if seen is not None:
-                seen.append(settings)
+            if received_settings is not None:
+                received_settings.append(settings)
             if error:
                 raise error
 
@@ -34,7 +34,7 @@ def opened(monkeypatch):
             _entry.main("sweep", "rtc_bench.evaluation.settings:SweepConfig", "stand_in:function")
         return exit_.value.code
 
-    return go
+    return run_entry
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def opened(monkeypatch):
 )
 def test_a_failure_that_a_user_can_mend_is_one_line(opened, capsys, error, status, answer):
     assert opened(error=error) == status
-    told = capsys.readouterr().err
-    assert told.startswith(answer)
-    assert len(told.splitlines()) == 1
+    error_text = capsys.readouterr().err
+    assert error_text.startswith(answer)
+    assert len(error_text.splitlines()) == 1
 
 
 def test_a_bug_keeps_its_traceback(opened):
@@ -84,6 +84,6 @@ def test_debugging_shows_every_traceback(opened, monkeypatch):
     ],
 )
 def test_what_a_command_line_means(opened, argument, name, value):
-    seen = []
-    assert opened(argument, seen=seen) == 0
-    assert getattr(seen[0], name) == value
+    received_settings = []
+    assert opened(argument, received_settings=received_settings) == 0
+    assert getattr(received_settings[0], name) == value

@@ -30,11 +30,11 @@ def weight(i, start, end, schedule):
 
 @pytest.mark.parametrize("schedule", prefix_weights.SCHEDULES)
 def test_prefix_weights_follow_the_formula(schedule):
-    told = jax.jit(lambda start, end: prefix_weights.prefix_weights(start, end, H, schedule))
+    weights_of = jax.jit(lambda start, end: prefix_weights.prefix_weights(start, end, H, schedule))
     for start in range(H):
         for end in range(H + 1):
             expected = [weight(i, start, end, schedule) for i in range(H)]
-            np.testing.assert_allclose(told(start, end), expected, atol=1e-6, err_msg=f"{start}, {end}")
+            np.testing.assert_allclose(weights_of(start, end), expected, atol=1e-6, err_msg=f"{start}, {end}")
 
 
 def test_length_of_the_soft_region():
@@ -60,8 +60,8 @@ def test_guidance_weights_of_five_steps():
         t = fractions.Fraction(k, 5)
         expected.append(min(5.0, float((1 - t) / t * (t**2 + (1 - t) ** 2) / (1 - t) ** 2)))
     np.testing.assert_allclose(expected, [5, 4.25, 13 / 6, 13 / 6, 4.25])  # as METHODS has them
-    told = [rtc.guidance_weight(jnp.float32(k / 5), 5.0) for k in range(5)]
-    np.testing.assert_allclose(told, expected, rtol=1e-5)
+    guidance_weights = [rtc.guidance_weight(jnp.float32(k / 5), 5.0) for k in range(5)]
+    np.testing.assert_allclose(guidance_weights, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("time", [0.0, 0.4, 0.8])
@@ -79,7 +79,7 @@ def test_guided_velocity_of_a_linear_field(time):
     g = 5.0 if time == 0 else min(5.0, (1 - time) / time * (time**2 + (1 - time) ** 2) / (1 - time) ** 2)
     error = weights[None, :, None] * (target - np.einsum("ij,bja->bia", jacobian, x_t))
     expected = np.einsum("ij,bja->bia", matrix, x_t) + g * np.einsum("ji,bja->bia", jacobian, error)
-    told = rtc.guided_velocity(
+    velocity = rtc.guided_velocity(
         lambda x: jnp.einsum("ij,bja->bia", jnp.float32(matrix), x),
         jnp.float32(x_t),
         jnp.float32(time),
@@ -87,7 +87,7 @@ def test_guided_velocity_of_a_linear_field(time):
         weights=jnp.float32(weights),
         limit=5.0,
     )
-    np.testing.assert_allclose(told, expected, atol=2e-4)
+    np.testing.assert_allclose(velocity, expected, atol=2e-4)
 
 
 @pytest.mark.parametrize(("d", "s"), [(0, 1), (2, 3), (4, 4)])
@@ -113,17 +113,17 @@ def test_losses_follow_their_sums():
     chunks, strong, weak = (generator.normal(size=(n, 2, H, 3)).astype(np.float32) for n in (4, 2, 2))
     previous, weights = generator.normal(size=(2, H, 3)).astype(np.float32), np.linspace(1, 0, H, dtype=np.float32)
 
-    def apart(one, other):
-        return np.sqrt(((one - other) ** 2).sum(-1))  # [H]
+    def step_distances(chunk, reference):
+        return np.sqrt(((chunk - reference) ** 2).sum(-1))  # [H]
 
     backward = bid.backward_loss(jnp.array(chunks), jnp.array(previous), jnp.array(weights))
     forward = bid.forward_loss(jnp.array(chunks), jnp.array(strong), jnp.array(weak))
     for n in range(4):
         for b in range(2):
-            expected = (weights * apart(chunks[n, b], previous[b])).sum()
+            expected = (weights * step_distances(chunks[n, b], previous[b])).sum()
             np.testing.assert_allclose(backward[n, b], expected, rtol=1e-5)
-            near = sum(apart(chunks[n, b], strong[k, b]).sum() for k in range(2))
-            far = sum(apart(chunks[n, b], weak[k, b]).sum() for k in range(2))
+            near = sum(step_distances(chunks[n, b], strong[k, b]).sum() for k in range(2))
+            far = sum(step_distances(chunks[n, b], weak[k, b]).sum() for k in range(2))
             np.testing.assert_allclose(forward[n, b], (near - far) / 4, rtol=1e-4, atol=1e-5)
 
 
@@ -133,8 +133,8 @@ def constant(*values):
 
 
 def chosen(chunks, weak, previous, keep=1):
-    told = bid.select(chunks, weak, previous, jnp.ones(H), keep=keep, counted=jnp.ones(1))
-    return float(told[0, 0, 0])
+    chunk = bid.select(chunks, weak, previous, jnp.ones(H), keep=keep, counted=jnp.ones(1))
+    return float(chunk[0, 0, 0])
 
 
 def test_the_sample_nearest_to_the_old_chunk_is_taken():
@@ -155,8 +155,8 @@ def test_dimensions_that_drive_nothing_can_be_left_out():
     keys = jax.random.split(jax.random.key(1), 2)
     request = base.Request(jnp.zeros((2, 2)), old, jnp.int32(2), jnp.int32(2), noise, keys)
     strategy = bid.Bid(samples=64, use_weak=False, dimensions=(0,))
-    told, _ = jax.jit(strategy.plan)(line_task.policy(action_size=2), request, ())
-    np.testing.assert_array_equal(told, noise)
+    chunk, _ = jax.jit(strategy.plan)(line_task.policy(action_size=2), request, ())
+    np.testing.assert_array_equal(chunk, noise)
     with pytest.raises(ValueError, match=r"dimensions=\[2\] names 2; this policy's are 0 to 1"):
         bid.Bid(dimensions=(2,)).check(line_task.policy(action_size=2))
 
@@ -168,8 +168,8 @@ def test_every_sample_has_its_own_noise():
     noise = jax.random.normal(jax.random.key(3), (episodes, H, 1))
     old = jnp.zeros((episodes, H, 1)).at[:, 0].set(1e3)
     request = base.Request(jnp.zeros((episodes, 2)), old, jnp.int32(1), jnp.int32(7), noise, keys)
-    told, _ = jax.jit(bid.Bid(samples=samples, use_weak=False).plan)(line_task.policy(), request, ())
-    largest = np.asarray(told[:, 0, 0])
+    chunks, _ = jax.jit(bid.Bid(samples=samples, use_weak=False).plan)(line_task.policy(), request, ())
+    largest = np.asarray(chunks[:, 0, 0])
     # P(max of N <= 1) = Phi(1)^N
     expected = (0.5 * (1 + math.erf(1 / math.sqrt(2)))) ** samples
     assert abs((largest <= 1).mean() - expected) < 4 * math.sqrt(expected * (1 - expected) / episodes)
@@ -180,15 +180,15 @@ def test_every_sample_has_its_own_noise():
 
 
 def entry(asked_at, index):
-    """Says which chunk and which place in it; no two averages of different ones agree."""
+    """Says which chunk and which index in it; no two averages of different ones agree."""
     return math.sin(1.0 + 37.0 * asked_at + index)
 
 
 def average(step, d, s, decay):
     """Mean over the chunks that are there at a control step and still predict it; before d there is the first one."""
-    asked = [t for t in range(0, step + 1, s) if t + (d if t else 0) <= step < t + H]
-    weights = [math.exp(-decay * (step - t)) for t in asked]
-    return sum(w * entry(t, step - t) for w, t in zip(weights, asked, strict=True)) / sum(weights)
+    request_steps = [t for t in range(0, step + 1, s) if t + (d if t else 0) <= step < t + H]
+    weights = [math.exp(-decay * (step - t)) for t in request_steps]
+    return sum(w * entry(t, step - t) for w, t in zip(weights, request_steps, strict=True)) / sum(weights)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])

@@ -42,13 +42,13 @@ def requests(d, s, *, seed=0, episodes=range(B)):
 
 @jax.jit
 def drawn(d, s, seed, episodes):
-    def one(number):
+    def episode_entries(number):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 4)
         ahead = (jnp.arange(H) < H - s)[:, None]
         previous = jnp.where(ahead, jax.random.normal(keys[1], (H, A)), 0.0)
         return jax.random.normal(keys[0], (OBS,)), previous, jax.random.normal(keys[2], (H, A)), keys[3]
 
-    obs, previous, noise, key = jax.vmap(one)(episodes)
+    obs, previous, noise, key = jax.vmap(episode_entries)(episodes)
     return base.Request(obs, previous, d, s, noise, key)
 
 
@@ -83,11 +83,11 @@ def test_contract(name):
 @pytest.mark.parametrize("name", registry.NAMES)
 def test_flow_steps_can_be_set(name):
     request = requests(1, 2)
-    few, many = (
+    one_step_chunk, five_step_chunk = (
         planner(name, flow_steps=steps)[1](policy(), request, registry.get(name).init(policy(), B))[0]
         for steps in (1, 5)
     )
-    assert np.abs(few - many).max() > 1e-3
+    assert np.abs(one_step_chunk - five_step_chunk).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_flow_steps_can_be_set(name):
 def test_where_a_strategy_is_naive(same, d, s):
     request = requests(d, s)
     expected, _ = registry.get("naive").plan(policy(), request, ())
-    told, _ = same.plan(policy(), request, same.init(policy(), B))
-    np.testing.assert_allclose(told, expected, atol=1e-5)
+    chunk, _ = same.plan(policy(), request, same.init(policy(), B))
+    np.testing.assert_allclose(chunk, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["rtc", "rtc_hard", "rtc_linear", "rtc_ones", "bid", "bid_no_weak"])
 def test_elsewhere_it_is_not(name):
     request = requests(2, 3)
     expected, _ = registry.get("naive").plan(policy(), request, ())
-    told, _ = planner(name)[1](policy(), request, ())
-    assert np.abs(told - expected).max() > 1e-2
+    chunk, _ = planner(name)[1](policy(), request, ())
+    assert np.abs(chunk - expected).max() > 1e-2
 
 
 def test_soft_masking_is_hard_masking_where_nothing_is_between():

@@ -53,8 +53,8 @@ def small_flow():
     """(data settings, folder) -> settings of a flow policy that trains in a second."""
 
     def config(data: settings.DataConfig, folder, **changes) -> settings.TrainFlowConfig:
-        given = {"task": "catapult", "data": data.out, "out": str(folder / "flow"), "epochs": 4, "weak_epoch": 1}
-        given |= {"batch": 64, "warmup": 5, "eval_every": 2, "eval_episodes": 16, "channels": 8, "channel_hidden": 8}
-        return settings.TrainFlowConfig(**{**given, "noise_std": 0.0, **changes})
+        values = {"task": "catapult", "data": data.out, "out": str(folder / "flow"), "epochs": 4, "weak_epoch": 1}
+        values |= {"batch": 64, "warmup": 5, "eval_every": 2, "eval_episodes": 16, "channels": 8, "channel_hidden": 8}
+        return settings.TrainFlowConfig(**{**values, "noise_std": 0.0, **changes})
 
     return config

@@ -46,9 +46,9 @@ def test_outcomes_are_counted_by_where_episodes_began():
     before = starts([10, 0, 10], [10, 0, 0])
     origin, ended = jnp.array([0, 1, 1, 2]), jnp.array([True, True, True, False])
     after = curriculum.update(before, origin, ended, jnp.array([False, True, False, True]))
-    kept = curriculum.DECAY * 10
-    np.testing.assert_allclose(after.ended, [kept + 1, 2, kept])
-    np.testing.assert_allclose(after.solved, [kept, 1, 0])  # what has not ended is not counted
+    decayed = curriculum.DECAY * 10
+    np.testing.assert_allclose(after.ended, [decayed + 1, 2, decayed])
+    np.testing.assert_allclose(after.solved, [decayed, 1, 0])  # what has not ended is not counted
 
 
 def test_the_rate_from_the_start_is_low_until_seen():

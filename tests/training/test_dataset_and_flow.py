@@ -13,17 +13,17 @@ from rtc_bench.training import dataset, experts, flow_training
 
 
 def test_columns_and_manifest(data):
-    _, manifest = data
-    told = json.loads(manifest.read_text())
-    table = parquet.read_table(manifest.parent / told["parts"][0]["file"])
+    _, manifest_file = data
+    manifest = json.loads(manifest_file.read_text())
+    table = parquet.read_table(manifest_file.parent / manifest["parts"][0]["file"])
     wanted = {"observation.state", "action", "episode_index", "frame_index", "next.done", "next.success"}
     assert wanted <= set(table.column_names)
-    assert told["steps"] >= 400
-    assert told["steps"] == sum(part["steps"] for part in told["parts"])
-    assert told["solve_rate"] == 1.0
-    assert [expert["seed"] for expert in told["experts"]] == [0, 1]
-    assert told["experts_apart"] == pytest.approx(abs(np.tanh(0.6) - np.tanh(1.4)), abs=1e-4)
-    assert all(min(part["episodes_per_expert"]) > 0 for part in told["parts"])  # a mixture
+    assert manifest["steps"] >= 400
+    assert manifest["steps"] == sum(part["steps"] for part in manifest["parts"])
+    assert manifest["solve_rate"] == 1.0
+    assert [expert["seed"] for expert in manifest["experts"]] == [0, 1]
+    assert manifest["experts_apart"] == pytest.approx(abs(np.tanh(0.6) - np.tanh(1.4)), abs=1e-4)
+    assert all(min(part["episodes_per_expert"]) > 0 for part in manifest["parts"])  # a mixture
     episode, frame, done = (table[name].to_numpy() for name in ("episode_index", "frame_index", "next.done"))
     assert frame[0] == 0
     assert (np.diff(frame)[~done[:-1]] == 1).all()
@@ -46,15 +46,15 @@ def test_one_expert_plays_a_whole_episode(data):
 
 
 def test_generating_again_changes_nothing(data):
-    config, manifest = data
-    before = manifest.stat().st_mtime_ns
-    assert dataset.generate(config) == manifest
-    assert manifest.stat().st_mtime_ns == before
+    config, manifest_file = data
+    before = manifest_file.stat().st_mtime_ns
+    assert dataset.generate(config) == manifest_file
+    assert manifest_file.stat().st_mtime_ns == before
 
 
 def test_a_changed_file_is_refused(data):
-    config, manifest = data
-    part = manifest.parent / "part-0000.parquet"
+    config, manifest_file = data
+    part = manifest_file.parent / "part-0000.parquet"
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(errors.ConfigError, match=r"part-0000.parquet: missing or changed"):
         dataset.load(config.out, "catapult")
@@ -69,10 +69,10 @@ def test_missing_data_is_told_with_its_remedy(tmp_path):
 
 def test_no_chunk_crosses_an_episodes_edge():
     episode = np.array([0, 0, 0, 1, 1, 5])
-    action = jnp.array([[10.0 * e + i] for i, e in enumerate(episode)])  # an entry says episode and place
+    action = jnp.array([[10.0 * e + i] for i, e in enumerate(episode)])  # an entry says episode and frame
     end = dataset.episode_ends(episode)
     assert end.tolist() == [3, 3, 3, 5, 5, 6]
-    found = dataset.action_chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4)[..., 0]
+    chunks = dataset.action_chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4)[..., 0]
     wanted = [
         [0, 1, 2, 0],
         [1, 2, 0, 0],
@@ -81,7 +81,7 @@ def test_no_chunk_crosses_an_episodes_edge():
         [14, 0, 0, 0],
         [55, 0, 0, 0],
     ]
-    assert found.tolist() == wanted
+    assert chunks.tolist() == wanted
 
 
 def test_training_learns_and_keeps_a_weak_policy(data, small_flow, tmp_path):
@@ -138,7 +138,9 @@ def test_fresh_blocks_are_the_identity():
     params = flow.init(experts.jax.random.key(0), config)
     rng = np.random.default_rng(0)
     obs, x_t = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((5, 3), (5, 8, 2)))
-    one = {**params, "mlp_stack": {}}
+    without_blocks = {**params, "mlp_stack": {}}
     np.testing.assert_allclose(
-        flow.velocity(params, obs, x_t, jnp.float32(0.3)), flow.velocity(one, obs, x_t, jnp.float32(0.3)), atol=1e-6
+        flow.velocity(params, obs, x_t, jnp.float32(0.3)),
+        flow.velocity(without_blocks, obs, x_t, jnp.float32(0.3)),
+        atol=1e-6,
     )

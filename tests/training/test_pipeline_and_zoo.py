@@ -15,10 +15,10 @@ from rtc_bench.training import flow_training, pipeline, settings, zoo
 
 
 def test_all_means_every_task_and_a_failure_does_not_stop_the_others(monkeypatch):
-    seen = []
+    tasks = []
 
     def stage(config):
-        seen.append(config.task)
+        tasks.append(config.task)
         if config.task in ("catapult", "trampoline"):
             raise checkpoint.CheckpointError("no expert")
 
@@ -27,7 +27,7 @@ def test_all_means_every_task_and_a_failure_does_not_stop_the_others(monkeypatch
         pipeline.Unfinished, match=r"2 of 12 tasks failed\. catapult: no expert \| trampoline: no expert"
     ):
         pipeline.generate_data(settings.DataConfig("all"))
-    assert tuple(seen) == envs.TASKS
+    assert tuple(tasks) == envs.TASKS
 
 
 def test_one_tasks_failure_is_told_as_it_is_and_a_wrong_name_before_anything_runs(monkeypatch):
@@ -44,25 +44,25 @@ def test_one_tasks_failure_is_told_as_it_is_and_a_wrong_name_before_anything_run
 @pytest.fixture
 def finished(data, small_flow, tmp_path):
     """All three stages of one task, and where they are to be published."""
-    config, manifest = data
+    config, manifest_file = data
     flow_training.train(small_flow(config, tmp_path, epochs=30, warmup=20, learning_rate=3e-3))
     for seed in (0, 1):
         log = "steps,start_solve_rate,solve_rate\n100,0.2,0.5\n200,0.9,0.95\n"
         (tmp_path / "experts" / "catapult" / f"seed{seed}.csv").write_text(log)
-    places = {name: str(tmp_path / name) for name in ("experts", "flow", "zoo", "out")}
-    return settings.ZooConfig("catapult", data=config.out, **places), manifest
+    folders = {name: str(tmp_path / name) for name in ("experts", "flow", "zoo", "out")}
+    return settings.ZooConfig("catapult", data=config.out, **folders), manifest_file
 
 
 def test_publishing_copies_the_policy_and_tells_where_it_came_from(finished, capsys):
-    config, manifest = finished
+    config, manifest_file = finished
     zoo.publish(config)
-    made = pathlib.Path(config.flow) / "catapult" / "catapult.safetensors"
-    assert (pathlib.Path(config.zoo) / "catapult.safetensors").read_bytes() == made.read_bytes()
+    policy_file = pathlib.Path(config.flow) / "catapult" / "catapult.safetensors"
+    assert (pathlib.Path(config.zoo) / "catapult.safetensors").read_bytes() == policy_file.read_bytes()
     out = pathlib.Path(config.out)
-    assert (out / "data" / "catapult.json").read_bytes() == manifest.read_bytes()
+    assert (out / "data" / "catapult.json").read_bytes() == manifest_file.read_bytes()
     (row,) = csv.DictReader((out / "zoo.csv").open())
-    card, told = checkpoint.header(made), json.loads(manifest.read_text())
-    assert (row["task"], float(row["solve_rate"]), int(row["data_steps"])) == ("catapult", 1.0, told["steps"])
+    card, manifest = checkpoint.header(policy_file), json.loads(manifest_file.read_text())
+    assert (row["task"], float(row["solve_rate"]), int(row["data_steps"])) == ("catapult", 1.0, manifest["steps"])
     assert float(row["ci_low"]) == pytest.approx(16 / (16 + 1.96**2), abs=1e-3)  # Wilson's bound for 16 of 16
     assert row["commit"] == card["versions"]["commit"]
     curves = list(csv.DictReader((out / "experts.csv").open()))
@@ -81,10 +81,10 @@ def test_publishing_copies_the_policy_and_tells_where_it_came_from(finished, cap
 
 
 def test_a_policy_of_other_data_is_not_published(finished):
-    config, manifest = finished
-    told = json.loads(manifest.read_text())
-    told["parts"][0]["sha256"] = "0" * 64
-    manifest.write_text(json.dumps(told))
+    config, manifest_file = finished
+    manifest = json.loads(manifest_file.read_text())
+    manifest["parts"][0]["sha256"] = "0" * 64
+    manifest_file.write_text(json.dumps(manifest))
     with pytest.raises(errors.ConfigError, match=r"trained on other data .*make policy TASK=catapult"):
         zoo.publish(config)
     assert not pathlib.Path(config.zoo).exists()
@@ -114,11 +114,11 @@ def test_a_shipped_policy_fits_its_task_and_says_where_it_came_from(task):
     assert policy.weak is not None  # for BID
     assert card["solve_rate"] >= 0.5
     assert re.fullmatch("[0-9a-f]{40}", card["versions"]["commit"])  # of a clean checkout
-    told = json.loads((ZOO / "data" / f"{task}.json").read_text())
-    assert card["recipe"]["data"] == [part["sha256"] for part in told["parts"]]
-    assert told["steps"] >= 200_000
-    assert len(told["experts"]) >= 2
-    assert min(expert["solve_rate"] for expert in told["experts"]) >= 0.65
+    manifest = json.loads((ZOO / "data" / f"{task}.json").read_text())
+    assert card["recipe"]["data"] == [part["sha256"] for part in manifest["parts"]]
+    assert manifest["steps"] >= 200_000
+    assert len(manifest["experts"]) >= 2
+    assert min(expert["solve_rate"] for expert in manifest["experts"]) >= 0.65
     (row,) = (row for row in csv.DictReader((ZOO / "zoo.csv").open()) if row["task"] == task)
     assert (float(row["solve_rate"]), row["commit"]) == (
         pytest.approx(card["solve_rate"], abs=1e-4),

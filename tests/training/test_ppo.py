@@ -16,8 +16,8 @@ def test_gae_by_hand():
     third = 3.0 + gamma * last - 1.5
     second = 2.0 - 1.0  # the episode ends: nothing flows back over it
     first = 1.0 + gamma * 1.0 - 0.5 + gamma * decay * second
-    found = ppo.gae(reward, value, done, jnp.array([last]), gamma=gamma, decay=decay)
-    np.testing.assert_allclose(found[:, 0], [first, second, third], rtol=1e-6)
+    advantages = ppo.gae(reward, value, done, jnp.array([last]), gamma=gamma, decay=decay)
+    np.testing.assert_allclose(advantages[:, 0], [first, second, third], rtol=1e-6)
 
 
 def test_the_objective_is_clipped_on_the_greedy_side_only():

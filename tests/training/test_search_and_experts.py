@@ -22,18 +22,18 @@ def config(**changes):
 
 def test_search_finds_states_along_ways_to_success():
     env = track_task.Track()
-    found = search.find_solutions(env, SMALL, seed=0)
-    places = np.asarray(found.states.sim[0])
-    assert places[0] == 0.0  # the start comes first
-    assert places.max() > 1.5  # states near the goal
-    assert (places <= 3.0).all()
-    assert (places >= -1.0).all()
-    # Time and place belong together: nobody is faster than 0.25 a step.
-    assert (np.abs(places) <= 0.25 * np.asarray(found.states.time) + 1e-5).all()
-    assert found.simulated % (32 * 4) == 0
-    assert len(places) == 1 + SMALL.starts
-    assert (np.diff(np.asarray(found.states.time)) >= 0).all()
-    assert 12 <= found.slowest <= 40  # 3 m at 0.25 m a step
+    solution_paths = search.find_solutions(env, SMALL, seed=0)
+    positions = np.asarray(solution_paths.states.sim[0])
+    assert positions[0] == 0.0  # the start comes first
+    assert positions.max() > 1.5  # states near the goal
+    assert (positions <= 3.0).all()
+    assert (positions >= -1.0).all()
+    # Time and position belong together: nobody is faster than 0.25 a step.
+    assert (np.abs(positions) <= 0.25 * np.asarray(solution_paths.states.time) + 1e-5).all()
+    assert solution_paths.simulated % (32 * 4) == 0
+    assert len(positions) == 1 + SMALL.starts
+    assert (np.diff(np.asarray(solution_paths.states.time)) >= 0).all()
+    assert 12 <= solution_paths.slowest <= 40  # 3 m at 0.25 m a step
 
 
 def test_search_says_when_there_is_no_way():
@@ -50,8 +50,8 @@ def test_training_solves_the_track(on_track, tmp_path, lenient):
     log = (tmp_path / "mjc_swimmer" / "seed0.csv").read_text().splitlines()
     assert log[0] == "steps,start_solve_rate,solve_rate"
     assert len(log) == 31
-    found, heads = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.9)
-    assert len(found) == len(heads) == 1
+    trained_experts, heads = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.9)
+    assert len(trained_experts) == len(heads) == 1
     before = file.stat().st_mtime_ns
     expert_training.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
     assert file.stat().st_mtime_ns == before  # finished experts are kept
@@ -83,24 +83,26 @@ def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatc
         expert_training.train(config(out=str(tmp_path / "alone"), seed=seed, steps=16 * 16 * 6))[0]
         for seed in (0, 1, 2)
     ]
-    advance, company = expert_training.ExpertTrainer.advance, []
+    advance, seed_counts = expert_training.ExpertTrainer.advance, []
 
-    def seen(self, states, iterations):
-        company.append(len(states))
-        if len(company) == 3:
+    def dies(self, states, iterations):
+        seed_counts.append(len(states))
+        if len(seed_counts) == 3:
             raise KeyboardInterrupt
         return advance(self, states, iterations)
 
-    monkeypatch.setattr(expert_training.ExpertTrainer, "advance", seen)
+    monkeypatch.setattr(expert_training.ExpertTrainer, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         expert_training.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
     beside = expert_training.train(config(out=str(tmp_path / "beside"), seeds=3, steps=16 * 16 * 6))
-    assert company[0] == min(3, jax.device_count())
-    for one, other in zip(alone, beside, strict=True):
-        assert one.with_suffix(".csv").read_text() == other.with_suffix(".csv").read_text()
-        ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (one, other))
+    assert seed_counts[0] == min(3, jax.device_count())
+    for alone_file, beside_file in zip(alone, beside, strict=True):
+        assert alone_file.with_suffix(".csv").read_text() == beside_file.with_suffix(".csv").read_text()
+        ours, theirs = (
+            checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (alone_file, beside_file)
+        )
         for name, value in ours.items():
-            np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6, err_msg=f"{one} {name}")
+            np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6, err_msg=f"{alone_file} {name}")
 
 
 def test_weak_experts_are_left_out(tmp_path):
@@ -119,9 +121,9 @@ def test_memory_holds_frames_in_order_and_the_last_action():
 
 
 def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
-    found = search.find_solutions(track_task.Track(), SMALL, seed=0)
+    solution_paths = search.find_solutions(track_task.Track(), SMALL, seed=0)
     trainer = expert_training.ExpertTrainer(config(along_way=0.5))
-    training = trainer.start(0, found)
+    training = trainer.start(0, solution_paths)
     done = []
     for _ in range(6):
         ((training, progress),) = trainer.advance([training], 1)
@@ -130,15 +132,15 @@ def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
     assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
     assert float(training.starts.ended[1:].sum()) > 0
     only = expert_training.ExpertTrainer(config(along_way=0.0))
-    ((training, progress),) = only.advance([only.start(0, found)], 1)
+    ((training, progress),) = only.advance([only.start(0, solution_paths)], 1)
     assert progress.ended == progress.start_ended
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), training.expert))
 
 
 def test_training_gives_an_episode_up_that_takes_longer_than_the_ways(on_track, lenient):
-    found = dataclasses.replace(search.find_solutions(track_task.Track(), SMALL, seed=0), slowest=5)
+    solution_paths = dataclasses.replace(search.find_solutions(track_task.Track(), SMALL, seed=0), slowest=5)
     trainer = expert_training.ExpertTrainer(config(along_way=0.0, rollout=30, shaping=0.0))
-    ((_, progress),) = trainer.advance([trainer.start(0, found)], 1)
+    ((_, progress),) = trainer.advance([trainer.start(0, solution_paths)], 1)
     assert progress.ended == 16 * 3  # 16 environments, each ten control steps long three times
     assert progress.solved == 0
 
@@ -154,21 +156,21 @@ def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
 def test_a_further_seed_is_trained_where_one_fails(on_track, tmp_path, monkeypatch, lenient):
     rates = iter([0.2, 1.0, 0.3, 0.95])
     monkeypatch.setattr(expert_training.experts.ExpertEvaluator, "__call__", lambda *_, **__: np.array([next(rates)]))
-    settings = {"out": str(tmp_path), "seeds": 2, "spare": 4, "good": 0.9, "steps": 16 * 16}
-    files = expert_training.train(config(**settings))
+    changes = {"out": str(tmp_path), "seeds": 2, "spare": 4, "good": 0.9, "steps": 16 * 16}
+    files = expert_training.train(config(**changes))
     assert [file.stem for file in files] == ["seed0", "seed1", "seed2", "seed3"]  # 0 and then 2 were no good
-    assert expert_training.train(config(**settings)) == files  # and nothing is trained again
+    assert expert_training.train(config(**changes)) == files  # and nothing is trained again
     rates = iter([0.1] * 3)
-    files = expert_training.train(config(**{**settings, "out": str(tmp_path / "worse"), "spare": 1}))
+    files = expert_training.train(config(**{**changes, "out": str(tmp_path / "worse"), "spare": 1}))
     assert [file.stem for file in files] == ["seed0", "seed1", "seed2"]  # never more than the spare ones
 
 
 def test_training_ends_once_enough_is_solved(on_track, tmp_path, lenient):
-    settings = {"out": str(tmp_path), "steps": 16 * 16 * 400, "learning_rate": 3e-3, "shaping": 0.3, "enough": 0.9}
-    (file,) = expert_training.train(config(**settings))
+    changes = {"out": str(tmp_path), "steps": 16 * 16 * 400, "learning_rate": 3e-3, "shaping": 0.3, "enough": 0.9}
+    (file,) = expert_training.train(config(**changes))
     log = [float(line.split(",")[1]) for line in file.with_suffix(".csv").read_text().splitlines()[1:]]
     assert min(log[-4:]) >= 0.9 > min(log[-5:-1])
-    assert checkpoint.header(file)["steps"] == 16 * 16 * 2 * len(log) < settings["steps"]
+    assert checkpoint.header(file)["steps"] == 16 * 16 * 2 * len(log) < changes["steps"]
     assert (tmp_path / "mjc_swimmer" / "curves.png").stat().st_size > 1000
 
 
