@@ -26,7 +26,7 @@ TASKS = (
 )
 INTERFACES = ("compact", "kinetix")
 ENGINES = ("fast", "kinetix")
-OURS = ("catapult", "catcher_v3", "trampoline", "car_launch")
+OWN_SCENES = ("catapult", "catcher_v3", "trampoline", "car_launch")
 
 
 class UnknownTask(ValueError):
@@ -56,7 +56,7 @@ def resolve(names: str | Sequence[str]) -> tuple[str, ...]:
 def scene(name: str) -> scenes.Scene:
     """The scene of a task. Raises UnknownTask."""
     check(name)
-    if name in OURS:
+    if name in OWN_SCENES:
         return importlib.import_module(f"rtc_bench.envs.scenes.{name}").scene()
     if name == "cartpole_thrust":
         level = kinetix_levels.packaged("l/hard_cartpole_thrust")

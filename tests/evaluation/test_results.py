@@ -1,12 +1,18 @@
 """results.csv: its columns, what a row sums up, and what is refused."""
 
+import dataclasses
+import pathlib
+import re
+
+import example_runs
 import numpy as np
 import pytest
 
 from rtc_bench.common import errors
 from rtc_bench.evaluation import evaluator, results, run_folder
 
-COLUMNS = (
+README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
+COLUMNS = (  # other tools read these; new ones come after them
     "task,strategy,delay,horizon,episodes,solve_rate,ci_low,ci_high,mean_return,mean_length,"
     "action_change,boundary_change,seed,policy,seconds"
 )
@@ -14,11 +20,7 @@ CELLS = [("a", "rtc", 0, 1), ("a", "rtc", 1, 1), ("b", "rtc", 0, 1)]
 
 
 def row(cell, rate=0.5):
-    task, strategy, delay, horizon = cell
-    measured = {"solve_rate": rate, "ci_low": 0.0, "ci_high": 1.0, "mean_return": rate, "mean_length": 3.0}
-    change = {"action_change": 0.1, "boundary_change": 0.2}
-    cell_columns = {"task": task, "strategy": strategy, "delay": delay, "horizon": horizon, "episodes": 4}
-    return results.Row(**cell_columns, **measured, **change, seed=0, policy="zoo/a", seconds=1.5)
+    return dataclasses.replace(example_runs.row(*cell, rate=rate, episodes=4), ci_low=0.0, ci_high=1.0, seconds=1.5)
 
 
 def outcomes():
@@ -43,7 +45,25 @@ def test_a_row_summarises_its_episodes():
 
 
 def test_the_columns_are_the_contract():
-    assert results.csv_text([]) == COLUMNS + "\n"
+    assert results.csv_text([]).rstrip("\n").startswith(COLUMNS)
+
+
+def test_the_readme_lists_every_column():
+    table = README.partition("| column | meaning |")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\| `([\w, ]+)` \|", table, re.MULTILINE)
+    assert tuple(", ".join(listed).split(", ")) == results.COLUMNS
+
+
+def test_a_column_that_older_runs_lack_has_its_default(tmp_path, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class WiderRow(results.Row):
+        median_length: float = float("inf")
+
+    (tmp_path / "results.csv").write_text(results.csv_text([row(CELLS[0])]))
+    monkeypatch.setattr(results, "Row", WiderRow)
+    monkeypatch.setattr(results, "COLUMNS", (*results.COLUMNS, "median_length"))
+    (older,) = results.read(tmp_path / "results.csv")
+    assert (older.task, older.median_length) == ("a", float("inf"))
 
 
 @pytest.mark.parametrize("strategy", ["rtc", 'mine,"odd"'])
