@@ -19,11 +19,11 @@ from rtc_bench.envs.physics import constants as const
 from rtc_bench.envs.physics import engine as fast_engine
 from rtc_bench.envs.physics import state as states
 
-POSITION, ANGLE = 1e-5, 1e-4  # m and rad that one control step may differ by
+POSITION_TOLERANCE, ANGLE_TOLERANCE = 1e-5, 1e-4  # m and rad that one control step may differ by
 HOLD = 5  # control steps for which a random action is held
 
 
-class Visited(NamedTuple):
+class VisitedStates(NamedTuple):
     """N states of the stock engine, one control step from each. The batch is the last axis of every leaf."""
 
     before: Any  # the stock engine's states
@@ -43,9 +43,11 @@ class Errors(NamedTuple):
     distance: np.ndarray  # m
     reward: np.ndarray  # bool: solved or failed differ
 
-    def off(self) -> np.ndarray:
+    def out_of_tolerance(self) -> np.ndarray:
         """[N] bool: which states end too far away, or with another reward."""
-        far = (self.position > POSITION) | (self.distance > POSITION) | (self.angle > ANGLE)
+        far = (
+            (self.position > POSITION_TOLERANCE) | (self.distance > POSITION_TOLERANCE) | (self.angle > ANGLE_TOLERANCE)
+        )
         return far | self.reward
 
 
@@ -63,7 +65,7 @@ def random_actions(batch: int) -> Callable:
 
 def visit(
     stock: kinetix_engine.KinetixEngine, step: Callable, choose: Callable, *, batch: int, steps: int, start: Any = None
-) -> Visited:
+) -> VisitedStates:
     """Follow ``batch`` episodes for ``steps`` control steps, past their ends.
 
     ``step`` is the jitted ``stock.step``; ``choose(time, sim)`` returns motors [4, batch] and thrusters [2, batch]. They begin
@@ -73,17 +75,17 @@ def visit(
     for time in range(steps):
         motors, thrusters = choose(time, sim)
         after, *decided = step(sim, motors, thrusters)
-        visited.append(Visited(sim, motors, thrusters, bodies(after), *decided))
+        visited.append(VisitedStates(sim, motors, thrusters, bodies(after), *decided))
         sim = after
     return concatenate(visited)
 
 
-def concatenate(parts: list[Visited]) -> Visited:
+def concatenate(parts: list[VisitedStates]) -> VisitedStates:
     """All of their states, as NumPy arrays."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, -1), *parts)
 
 
-def step_errors(engine: fast_engine.FastEngine, stock: kinetix_engine.KinetixEngine, visited: Visited) -> Errors:
+def step_errors(engine: fast_engine.FastEngine, stock: kinetix_engine.KinetixEngine, visited: VisitedStates) -> Errors:
     """One control step of ``engine`` from every visited state, against the stock engine's."""
     step, errors = jax.jit(engine.step), []
     for batch in _batches(visited, fast_engine.CPU_BLOCK):
@@ -92,14 +94,14 @@ def step_errors(engine: fast_engine.FastEngine, stock: kinetix_engine.KinetixEng
     return Errors(*(np.concatenate(part)[: len(visited.solved)] for part in zip(*errors, strict=True)))
 
 
-def _errors(bodies: tuple[Array, ...], decided: list[Array], visited: Visited) -> Errors:
+def _errors(bodies: tuple[Array, ...], decided: list[Array], visited: VisitedStates) -> Errors:
     """``decided`` are solved, failed and distance."""
     solved, failed, distance = (np.asarray(part) for part in decided)
     reward = (solved != visited.solved) | (failed != visited.failed)
     return Errors(*largest_differences(bodies, visited.bodies), np.abs(distance - visited.distance), reward)
 
 
-def _batches(visited: Visited, batch: int) -> Iterator[Visited]:
+def _batches(visited: VisitedStates, batch: int) -> Iterator[VisitedStates]:
     """Batches of one size; the last one is filled up with its own states."""
     count = len(visited.solved)
     for first in range(0, count, batch):
@@ -114,28 +116,34 @@ def largest_differences(one: tuple[Array, ...], other: tuple[Array, ...]) -> tup
 
 
 def count_unexplained(
-    stock: kinetix_engine.KinetixEngine, step: Callable, visited: Visited, errors: Errors, *, batch: int, tries: int = 8
+    stock: kinetix_engine.KinetixEngine,
+    step: Callable,
+    visited: VisitedStates,
+    errors: Errors,
+    *,
+    batch: int,
+    tries: int = 8,
 ) -> int:
-    """Visited states that are off, though the stock engine itself does not jump there by a tenth as much.
+    """VisitedStates states that are off, though the stock engine itself does not jump there by a tenth as much.
 
     It jumps if one of ``tries`` changes of the state in the last place makes it end elsewhere, or decide otherwise.
     """
-    index, rng, bodies_of = np.flatnonzero(errors.off()), np.random.default_rng(0), jax.jit(stock.bodies)
+    index, rng, bodies_of = np.flatnonzero(errors.out_of_tolerance()), np.random.default_rng(0), jax.jit(stock.bodies)
     if not len(index):
         return 0
     jumps = []
-    for off in _batches(jax.tree.map(lambda leaf: leaf[..., index], visited), batch):
-        tried = []
+    for suspects in _batches(jax.tree.map(lambda leaf: leaf[..., index], visited), batch):
+        nudged_errors = []
         for _ in range(tries):
-            sim, *decided = step(nudge(off.before, rng), off.motors, off.thrusters)
-            tried.append(_errors(bodies_of(sim), decided, off))
-        jumps.append([np.max(part, 0) for part in zip(*tried, strict=True)])
+            sim, *decided = step(nudge(suspects.before, rng), suspects.motors, suspects.thrusters)
+            nudged_errors.append(_errors(bodies_of(sim), decided, suspects))
+        jumps.append([np.max(part, 0) for part in zip(*nudged_errors, strict=True)])
     stock_jumps = Errors(*(np.concatenate(part)[: len(index)] for part in zip(*jumps, strict=True)))
     ours = Errors(*(part[index] for part in errors))
     explained = (
-        (ours.position <= np.maximum(POSITION, 10 * stock_jumps.position))
-        & (ours.angle <= np.maximum(ANGLE, 10 * stock_jumps.angle))
-        & (ours.distance <= np.maximum(POSITION, 10 * stock_jumps.distance))
+        (ours.position <= np.maximum(POSITION_TOLERANCE, 10 * stock_jumps.position))
+        & (ours.angle <= np.maximum(ANGLE_TOLERANCE, 10 * stock_jumps.angle))
+        & (ours.distance <= np.maximum(POSITION_TOLERANCE, 10 * stock_jumps.distance))
         & (ours.reward <= stock_jumps.reward)
     )
     return int((~explained).sum())
@@ -177,7 +185,7 @@ def to_sim(constants: const.Constants, stock: kinetix_engine.KinetixEngine, sim)
 
     def impulses(kind: str, manifolds, points: int) -> states.Impulses:
         pairs, listed = getattr(constants, kind), const.generic_list(kind)
-        index = np.array([listed.index((slots[pairs.a[k]], slots[pairs.b[k]])) for k in pairs.solved], int)
+        index = np.array([listed.index((slots[pairs.a[k]], slots[pairs.b[k]])) for k in pairs.pushing], int)
         parts = [np.asarray(part)[index] for part in (manifolds.acc_impulse_normal, manifolds.acc_impulse_tangent)]
         return states.Impulses(*(np.swapaxes(p, 0, 1) if points == 2 else p[None] for p in parts))
 

@@ -1,6 +1,6 @@
 """The tasks as gymnax (1.0) environments: one episode at a time, auto-reset by gymnax's own ``step``.
 
-Meant for code written against gymnax. The batched contract of ``envs.env.TaskEnv`` is several times faster than a
+Meant for code written against gymnax. The batched contract of ``envs.task_env.TaskEnv`` is several times faster than a
 vmapped adapter, because the engine skips solver work that no environment of its batch needs.
 """
 
@@ -12,7 +12,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from rtc_bench import envs
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 
 
 @struct.dataclass
@@ -30,11 +30,11 @@ class EnvState(environment.EnvState):
     sim: Any
 
 
-class TaskEnvironment(environment.Environment[EnvState, EnvParams]):
+class GymnaxTaskEnv(environment.Environment[EnvState, EnvParams]):
     """One task behind gymnax's interface."""
 
-    def __init__(self, task: task_env.TaskEnv):
-        self.task = task
+    def __init__(self, batched: task_env.TaskEnv):
+        self.batched = batched
 
     @property
     def default_params(self) -> EnvParams:
@@ -44,45 +44,45 @@ class TaskEnvironment(environment.Environment[EnvState, EnvParams]):
     @property
     def name(self) -> str:
         """The task's name."""
-        return self.task.name
+        return self.batched.name
 
     @property
     def num_actions(self) -> int:
         """Action dimensions."""
-        return self.task.action_size
+        return self.batched.action_size
 
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
         """Observation [O] and state at the start."""
         del params
-        obs, state = self.task.reset(key, 1)
+        obs, state = self.batched.reset(key, 1)
         return obs[0], EnvState(time=state.time[0], sim=state.sim)
 
     def step_env(self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams):
         """Observation [O], state, reward, terminated, info with ``solved``, ``failed``, ``distance``."""
         del params
-        inner = task_env.State(state.sim, state.time[None])
-        obs, after, reward, terminated, _, info = self.task.step(key, inner, action[None])
-        after = EnvState(time=after.time[0], sim=after.sim)
-        return obs[0], after, reward[0], terminated[0], {name: value[0] for name, value in info.items()}
+        batch = task_env.State(state.sim, state.time[None])
+        obs, batch, reward, terminated, _, info = self.batched.step(key, batch, action[None])
+        state = EnvState(time=batch.time[0], sim=batch.sim)
+        return obs[0], state, reward[0], terminated[0], {name: value[0] for name, value in info.items()}
 
     def get_obs(self, state: EnvState, params: EnvParams | None = None, key: jax.Array | None = None) -> jax.Array:
         """Observation [O] of a state."""
         del params, key
-        return self.task.observe(task_env.State(state.sim, state.time[None]))[0]
+        return self.batched.observe(task_env.State(state.sim, state.time[None]))[0]
 
     def action_space(self, params: EnvParams | None = None) -> spaces.Box:
         """Motors in [-1, 1], thrusters in [0, 1]."""
         del params
         return spaces.Box(
-            jnp.asarray(self.task.action_low), jnp.asarray(self.task.action_high), (self.task.action_size,)
+            jnp.asarray(self.batched.action_low), jnp.asarray(self.batched.action_high), (self.batched.action_size,)
         )
 
     def observation_space(self, params: EnvParams | None = None) -> spaces.Box:
         """Unbounded vectors."""
         del params
-        return spaces.Box(-jnp.inf, jnp.inf, (self.task.obs_size,))
+        return spaces.Box(-jnp.inf, jnp.inf, (self.batched.obs_size,))
 
 
-def make(name: str, **options) -> TaskEnvironment:
+def make(name: str, **options) -> GymnaxTaskEnv:
     """A gymnax environment by task name; options as for ``envs.make``. Raises UnknownTask."""
-    return TaskEnvironment(envs.make(name, **options))
+    return GymnaxTaskEnv(envs.make(name, **options))

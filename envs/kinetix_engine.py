@@ -1,4 +1,4 @@
-"""The stock Kinetix engine behind the same protocol: the oracle, and the way out for scenes the fast engine refuses.
+"""The stock Kinetix engine behind FastEngine's protocol: the reference, and the way out for scenes the fast engine refuses.
 
 Importing kinetix takes seconds, so it happens when an engine is made. Every leaf of its state has the batch last, too.
 """

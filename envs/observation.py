@@ -85,11 +85,11 @@ class Symbolic:
 
     def __init__(self, scene: scenes.Scene):
         by_slot = {body.slot: body for body in scene.bodies}
-        listed = [0, *range(scenes.WALL_SLOTS, scenes.POLYGON_SLOTS)]  # walls and ceiling are left out
+        polygon_slots = [0, *range(scenes.WALL_SLOTS, scenes.POLYGON_SLOTS)]  # walls and ceiling are left out
         circles = range(scenes.POLYGON_SLOTS, scenes.POLYGON_SLOTS + scenes.CIRCLE_SLOTS)
         starts: dict[int, int] = {}
         values: list[float] = []
-        for slot in (*listed, *circles):
+        for slot in (*polygon_slots, *circles):
             starts[slot] = len(values)
             width = CIRCLE_FEATURES if slot in circles else SHAPE_FEATURES
             values += (_shape(by_slot.get(slot)) + [0.0] * width)[:width]

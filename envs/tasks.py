@@ -33,7 +33,7 @@ class UnknownTask(ValueError):
     """A task name that is not in TASKS."""
 
 
-def check(name: str) -> str:
+def check_name(name: str) -> str:
     """The name itself. Raises UnknownTask with the nearest names."""
     if name in TASKS:
         return name
@@ -46,7 +46,7 @@ def resolve(names: str | Sequence[str]) -> tuple[str, ...]:
     """The tasks of a name, a list of names, or "all". Raises UnknownTask, also for an empty list."""
     if names == "all":
         return TASKS
-    tasks = tuple(check(name) for name in ([names] if isinstance(names, str) else names))
+    tasks = tuple(check_name(name) for name in ([names] if isinstance(names, str) else names))
     if not tasks:
         raise UnknownTask(f"no task is named; name some of {', '.join(TASKS)}, or all")
     return tasks
@@ -55,7 +55,7 @@ def resolve(names: str | Sequence[str]) -> tuple[str, ...]:
 @functools.cache
 def scene(name: str) -> scenes.Scene:
     """The scene of a task. Raises UnknownTask."""
-    check(name)
+    check_name(name)
     if name in OWN_SCENES:
         return importlib.import_module(f"rtc_bench.envs.scenes.{name}").scene()
     if name == "cartpole_thrust":

@@ -3,3 +3,5 @@
 Enters: observations, noise, checkpoint files. Leaves: action chunks, and checkpoint files.
 May import: common.
 """
+
+PREDICTION_HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise

@@ -33,6 +33,8 @@ def gaussian(mean: Array, std: Array | float) -> distrax.Distribution:
     return distrax.MultivariateNormalDiag(mean, jnp.full_like(mean, std))
 
 
-def squash(raw: Array, motors: int) -> Array:
-    """Raw actions [B, A] into bounds: the first ``motors`` by tanh to [-1, 1], the thrusters by sigmoid to [0, 1]."""
-    return jnp.concatenate([distrax.Tanh().forward(raw[:, :motors]), distrax.Sigmoid().forward(raw[:, motors:])], -1)
+def squash(raw: Array, motor_count: int) -> Array:
+    """Raw actions [B, A] into bounds: the first ``motor_count`` by tanh to [-1, 1], the thrusters by sigmoid to [0, 1]."""
+    return jnp.concatenate(
+        [distrax.Tanh().forward(raw[:, :motor_count]), distrax.Sigmoid().forward(raw[:, motor_count:])], -1
+    )

@@ -16,9 +16,9 @@ from rtc_bench.common import files
 from rtc_bench.policies import flow
 
 Path = pathlib.Path | str
-HEADER = "rtc_bench"  # the metadata key that holds the JSON header
-ZOO = pathlib.Path(__file__).parent / "zoo"
-CONVERT = "python -m rtc_bench.policies.import_reference in.pkl out.safetensors task=<name> [weak=early.pkl]"
+HEADER_KEY = "rtc_bench"  # the metadata key that holds the JSON header
+ZOO_FOLDER = pathlib.Path(__file__).parent / "zoo"
+CONVERT_COMMAND = "python -m rtc_bench.policies.import_reference in.pkl out.safetensors task=<name> [weak=early.pkl]"
 
 
 class CheckpointError(ValueError):
@@ -76,21 +76,21 @@ def _is_key(leaf: Any) -> bool:
 
 def save(path: Path, arrays: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Save a nested dict of arrays. ``header`` is JSON-able and has a "kind"."""
-    data = safetensors.numpy.save(flatten(arrays), metadata={HEADER: json.dumps(header, sort_keys=True)})
+    data = safetensors.numpy.save(flatten(arrays), metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
     files.write_whole(path, data)
 
 
-def header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
     """The header alone. Raises CheckpointError."""
     return _read(path, arrays=False)[1]
 
 
 def load(path: Path, *, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arrays, header) of a checkpoint of this kind ("flow", "expert", ...). Raises CheckpointError."""
-    flat, head = _read(path, arrays=True)
-    if head.get("kind") != kind:
-        raise CheckpointError(f"{path}: holds a {head.get('kind')!r} checkpoint, not {kind!r}; give a {kind!r} one")
-    return unflatten(flat), head
+    flat, header = _read(path, arrays=True)
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path}: holds a {header.get('kind')!r} checkpoint, not {kind!r}; give a {kind!r} one")
+    return unflatten(flat), header
 
 
 def _read(path: Path, *, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -98,20 +98,20 @@ def _read(path: Path, *, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str,
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file; check the path, or train one first")
     if path.suffix == ".pkl":
-        raise CheckpointError(f"{path}: pickles are not loaded; convert it once: {CONVERT}")
+        raise CheckpointError(f"{path}: pickles are not loaded; convert it once: {CONVERT_COMMAND}")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys()} if arrays else {}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from None
-    if HEADER not in metadata:
+    if HEADER_KEY not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not one of rtc_bench's; give one that rtc_bench saved")
     try:
-        head = json.loads(metadata[HEADER])
+        header = json.loads(metadata[HEADER_KEY])
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}: its header is damaged ({error}); copy or train it again") from None
-    return flat, head
+    return flat, header
 
 
 def save_flow(path: Path, policy: flow.FlowPolicy, model_card: Mapping[str, Any]) -> None:
@@ -128,18 +128,18 @@ def load_flow(
     path: Path, *, task: str, interface: str, obs_size: int, action_size: int
 ) -> tuple[flow.FlowPolicy, dict[str, Any]]:
     """A flow policy made for this task, and its model card. Raises CheckpointError naming what does not fit."""
-    arrays, head = load(path, kind="flow")
+    arrays, header = load(path, kind="flow")
     try:
-        config = flow.FlowConfig(**head["config"])
+        config = flow.FlowConfig(**header["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its configuration does not describe a flow policy ({error}); train it again"
         ) from None
     wanted = {"task": task, "interface": interface}
     for name, value in wanted.items():
-        if head.get(name) != value:
+        if header.get(name) != value:
             raise CheckpointError(
-                f"{path}: made for {name} {head.get(name)!r}, not {value!r}; give a checkpoint for {name} {value!r}"
+                f"{path}: made for {name} {header.get(name)!r}, not {value!r}; give a checkpoint for {name} {value!r}"
             )
     sizes = {"obs_size": obs_size, "action_size": action_size}
     for name, size in sizes.items():
@@ -148,7 +148,7 @@ def load_flow(
                 f"{path}: {name} is {getattr(config, name)}, task {task!r} has {size}; train it again"
             )
     check_arrays(path, arrays, config)
-    return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], arrays.get("weak")), head
+    return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], arrays.get("weak")), header
 
 
 def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig) -> None:
@@ -168,4 +168,4 @@ def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig)
 
 def zoo_files() -> dict[str, pathlib.Path]:
     """The policies that ship with the package: task -> file."""
-    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(ZOO_FOLDER.glob("*.safetensors"))}

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rtc_bench import policies
 from rtc_bench.policies import sampling
 
 Params = dict[str, Any]
@@ -27,7 +28,7 @@ class FlowConfig:
 
     obs_size: int  # O
     action_size: int  # A
-    horizon: int = 8  # H, control steps in a chunk
+    horizon: int = policies.PREDICTION_HORIZON  # H, control steps in a chunk
     layers: int = 4
     channels: int = 256
     channel_hidden: int = 512
@@ -181,11 +182,11 @@ def _mix_channels(block: Params, x: Array) -> Array:
 def _block(block: Params, x: Array, modulation: tuple) -> Array:
     """Mix over the chunk's steps, then over channels; each gated and modulated by flow time. ``x`` is [H, B, C]."""
     for mix, (scale, shift, gate) in zip((_mix_steps, _mix_channels), modulation, strict=True):
-        x = _computed_once(x + gate * mix(block, _normalise(x) * (1 + scale) + shift), gate)
+        x = _materialize(x + gate * mix(block, _normalise(x) * (1 + scale) + shift), gate)
     return x
 
 
-def _computed_once(x: Array, number: Array) -> Array:
+def _materialize(x: Array, number: Array) -> Array:
     """``x``, computed once. XLA fuses a sum of residuals into each of its readers, and computes it again in each, all the
     way back; a division is too dear to repeat, so dividing by a one that it cannot see through makes it keep ``x``. On a
     CPU this halves the time of gradients. The one is exp(0) of any ``number``, which is never infinite.

@@ -104,11 +104,11 @@ def _config(path: checkpoint.Path, params: dict) -> flow.FlowConfig:
 
 
 def main(arguments: list[str]) -> None:
-    """Convert published pickles to a checkpoint file of this project: ``checkpoint.CONVERT`` shows how."""
+    """Convert published pickles to a checkpoint file of this project: ``checkpoint.CONVERT_COMMAND`` shows how."""
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     paths = [argument for argument in arguments if "=" not in argument]
     if len(paths) != 2 or "task" not in options or options.keys() - {"task", "weak"}:
-        sys.exit(f"usage: {checkpoint.CONVERT}")
+        sys.exit(f"usage: {checkpoint.CONVERT_COMMAND}")
     try:
         policy = load(paths[0], weak=options.get("weak"))
         model_card = {

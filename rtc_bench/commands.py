@@ -5,7 +5,7 @@ import pathlib
 
 from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import tables
-from rtc_bench.evaluation import loading, run_folder, settings
+from rtc_bench.evaluation import run_folder, settings, sweep_inputs
 from rtc_bench.evaluation import sweep as sweeps
 from rtc_bench.reporting import report, result_tables, wandb_logging
 from rtc_bench.strategies import registry
@@ -16,10 +16,10 @@ SWEEP_SETTINGS = tuple(field.name for field in dataclasses.fields(settings.Sweep
 def sweep(config: settings.SweepConfig) -> pathlib.Path:
     """Play what is missing of a sweep, report it, and return the run folder.
 
-    Raises what ``evaluation.sweep.prepare`` and ``fill`` do.
+    Raises what ``evaluation.sweep.prepare`` and ``fill_run_folder`` do.
     """
-    folder = sweeps.folder_of(config)
-    played = sweeps.fill(sweeps.prepare(config), folder)
+    folder = sweeps.run_folder_path(config)
+    played = sweeps.fill_run_folder(sweeps.prepare(config), folder)
     runs = run_folder.load([folder])
     report.write_summary(runs, folder)
     result_tables.show_solve_rates(runs.rows)
@@ -45,14 +45,18 @@ def compare(config: settings.CompareConfig) -> list[pathlib.Path]:
     """
     specs_by_run = {"baselines": config.baselines, **{spec: (spec,) for spec in config.strategies}}
     all_specs = (*config.baselines, *config.strategies)
-    loading.build_strategies(_sweep_config(config, all_specs, config.options))  # typos are told before anything runs
+    sweep_inputs.build_strategies(
+        _sweep_config(config, all_specs, config.options)
+    )  # typos are told before anything runs
     configs = {
         run: _sweep_config(config, specs, _options_of(config.options, specs)) for run, specs in specs_by_run.items()
     }
     prepared = {run: sweeps.prepare(sweep_config) for run, sweep_config in configs.items()}
     folders = {run: _folder(config, prepared_sweep) for run, prepared_sweep in prepared.items()}
     lenders = {folder for folder in pathlib.Path(config.out).glob("*") if folder.is_dir()}
-    played = {run: sweeps.fill(prepared[run], folders[run], sorted(lenders - {folders[run]})) for run in prepared}
+    played = {
+        run: sweeps.fill_run_folder(prepared[run], folders[run], sorted(lenders - {folders[run]})) for run in prepared
+    }
     baselines, *new = prepared
     for run in new:
         runs = run_folder.load([folders[baselines], folders[run]])
@@ -72,7 +76,7 @@ def _options_of(options: dict, specs: tuple[str, ...]) -> dict:
     return {name: options[name] for name in map(registry.name_of, specs) if name in options}
 
 
-def _folder(config: settings.CompareConfig, prepared: sweeps.Sweep) -> pathlib.Path:
+def _folder(config: settings.CompareConfig, prepared: sweeps.PreparedSweep) -> pathlib.Path:
     """Named by all that decides a number, so that a strategy whose file has changed is run again, and a baseline is not."""
     digest = sweeps.short_digest([sweeps.deciding_settings(prepared.config), prepared.identity])
     return pathlib.Path(config.out) / f"{'-'.join(prepared.strategies)}-{digest}"
@@ -82,10 +86,10 @@ def _report_comparison(runs: run_folder.LoadedRuns, baselines: list[str], strate
     outcomes, records = paired_comparison.PairedOutcomes(runs), []
     for baseline in baselines:
         by_delay = paired_comparison.against_baseline(outcomes, baseline, [strategy])
-        by_task = paired_comparison.by_task(outcomes, strategy, baseline)
+        by_task = paired_comparison.against_baseline_by_task(outcomes, strategy, baseline)
         tables.show(f"{strategy} against {baseline}", result_tables.verdicts(by_delay, by_task))
         single_delays = [comparison for comparison in by_delay if comparison.delay is not None]
-        print(result_tables.sentence(single_delays) + "\n", flush=True)
+        print(result_tables.verdict_sentence(single_delays) + "\n", flush=True)
         records += paired_comparison.records([*by_delay, *by_task])
     tables.write(records, folder / "comparisons.csv")
     report.write_summary(runs, folder)

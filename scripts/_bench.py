@@ -12,19 +12,19 @@ from rtc_bench.common import tables
 Measurement = dict[str, object]
 
 
-def parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argparse.ArgumentParser:
+def task_parser(doc: str, tasks: collections.abc.Sequence[str] = envs.TASKS) -> argparse.ArgumentParser:
     """A command line with tasks (``tasks`` by default) and --out."""
-    new = command_line(doc)
-    new.add_argument("tasks", nargs="*", metavar="task", default=list(tasks), help=f"default: {', '.join(tasks)}")
-    return new
+    parser = output_parser(doc)
+    parser.add_argument("tasks", nargs="*", metavar="task", default=list(tasks), help=f"default: {', '.join(tasks)}")
+    return parser
 
 
-def command_line(doc: str) -> argparse.ArgumentParser:
+def output_parser(doc: str) -> argparse.ArgumentParser:
     """A command line with --out."""
-    new = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = ROOT / "runs" / "benchmarks"
-    new.add_argument("--out", type=pathlib.Path, default=folder, help="folder; default runs/benchmarks")
-    return new
+    parser.add_argument("--out", type=pathlib.Path, default=folder, help="folder; default runs/benchmarks")
+    return parser
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -127,8 +127,8 @@ def _named(settings_class: type[schema.Settings], arguments: list[str]) -> list[
     plain = [text for text in arguments if "=" not in text and not text.startswith(("-", "+", "~"))]
     if not settings_class.UNNAMED or not plain:
         return arguments
-    listed = ",".join("'" + text.replace("'", "\\'") + "'" for text in plain)
-    return [text for text in arguments if text not in plain] + [f"{settings_class.UNNAMED}=[{listed}]"]
+    quoted = ",".join("'" + text.replace("'", "\\'") + "'" for text in plain)
+    return [text for text in arguments if text not in plain] + [f"{settings_class.UNNAMED}=[{quoted}]"]
 
 
 def _check_form(argument: str, valid: dict[str, dict]) -> None:
@@ -145,14 +145,16 @@ def _check_override(override, argument: str, valid: list[str], groups: dict[str,
     key, value = override.key_or_group, argument.partition("=")[2]
     if key in groups:
         if value not in groups[key]:
-            near = errors.nearest(value, groups[key])
+            near = errors.did_you_mean(value, groups[key])
             raise errors.ConfigError(f"unknown {key} {value!r}{near}; {key}: {', '.join(groups[key])}")
     elif key not in valid and not any(name.endswith(".") and key.startswith(name) for name in valid):
         names = [name for name in [*groups, *valid] if not name.endswith(".")]
         inside = [f"{name}=..." for name in names if name.startswith(f"{key}.")]
         if inside:
             raise errors.ConfigError(f"{key!r} is a group of settings; write {', '.join(inside)}")
-        raise errors.ConfigError(f"unknown setting {key!r}{errors.nearest(key, names)}; settings: {', '.join(names)}")
+        raise errors.ConfigError(
+            f"unknown setting {key!r}{errors.did_you_mean(key, names)}; settings: {', '.join(names)}"
+        )
     if override.is_sweep_override():
         raise errors.ConfigError(f"{argument!r} is a list without brackets; write {key}=[{value}]")
 

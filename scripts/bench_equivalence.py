@@ -48,7 +48,7 @@ def single_steps(stock: kinetix_engine.KinetixEngine, step) -> tuple[int, int, i
     )
     errors = equivalence.step_errors(env.engine, stock, visited)
     unexplained = equivalence.count_unexplained(stock, step, visited, errors, batch=BATCH)
-    return len(errors.position), int(errors.off().sum()), unexplained
+    return len(errors.position), int(errors.out_of_tolerance().sum()), unexplained
 
 
 def divergence(stock: kinetix_engine.KinetixEngine, step) -> tuple[float, float]:
@@ -81,7 +81,7 @@ def solve_rates(task: str, file: pathlib.Path, episodes: int) -> tuple:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = _bench.parser(__doc__)
+    parser = _bench.task_parser(__doc__)
     parser.add_argument("--episodes", type=int, default=2048, help="default 2048")
     policies_help = "measure solve rates of new policies alone; take everything else from the table in --out"
     parser.add_argument("--policies", action="store_true", help=policies_help)

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtc_bench import envs
-from rtc_bench.common import devices, schema
-from rtc_bench.envs import env as task_env
+from rtc_bench import envs, policies
+from rtc_bench.common import devices
+from rtc_bench.envs import task_env
 from rtc_bench.evaluation import evaluator, settings
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.strategies import base, registry
 
-TASKS = ("grasp_easy", "cartpole_thrust", "mjc_half_cheetah", "h17_unicycle")
+DEFAULT_TASKS = ("grasp_easy", "cartpole_thrust", "mjc_half_cheetah", "h17_unicycle")
 STEPS, CHUNKS = 64, 8  # of a timing of the parts
 SECONDS = 4.0  # short cells are measured more often
 Part = Callable[[], object]
@@ -54,7 +54,7 @@ def physics(env: task_env.TaskEnv, trained: flow.FlowPolicy, blocks: int, size: 
 
     def planned(obs, key, _):
         noise = jax.random.normal(key, (size, trained.config.horizon, trained.config.action_size))
-        return registry.get("naive").sample(trained, obs, noise)[:, 0]
+        return registry.build("naive").sample(trained, obs, noise)[:, 0]
 
     def record(key):
         return play(key, planned)(None)[1][0]
@@ -109,23 +109,23 @@ def measure(
     """Rows of a task."""
     env = envs.make(task)
     trained, _ = checkpoint.load_flow(checkpoint.zoo_files()[task], **env.signature)
-    player = evaluator.Evaluator(env, trained, *strategies.values(), batch=episodes)
+    evaluate = evaluator.Evaluator(env, trained, *strategies.values(), batch=episodes)
     blocks, size = _blocks(episodes)
     played = blocks * size * jax.device_count()
     bodies, rows = physics(env, trained, blocks, size), []
     asks = {name: policy(trained, strategy, blocks, size) for name, strategy in strategies.items()}
-    first = seconds(lambda: player(seed=0, episodes=episodes, delay=0, horizon=1))
-    compile_s = first - seconds(lambda: player(seed=0, episodes=episodes, delay=0, horizon=1))
+    first = seconds(lambda: evaluate(seed=0, episodes=episodes, delay=0, horizon=1))
+    compile_s = first - seconds(lambda: evaluate(seed=0, episodes=episodes, delay=0, horizon=1))
     for part in (bodies, *asks.values()):
         part()  # compiles
     for strategy_index, (name, ask) in enumerate(asks.items()):
         for d, s in cells:
             cell = {"seed": 0, "episodes": episodes, "delay": d, "horizon": s, "strategy_index": strategy_index}
-            length = player(**cell).length
+            length = evaluate(**cell).length
             steps, chunks = int(length.sum()), int(np.ceil(length / s).sum())
             timings: list[tuple[float, float, float]] = []
             while len(timings) < repeats or (sum(map(sum, timings)) < SECONDS and len(timings) < 5 * repeats):
-                took = seconds(lambda cell=cell: player(**cell))
+                took = seconds(lambda cell=cell: evaluate(**cell))
                 physics_s = seconds(bodies) * steps / (STEPS * played)
                 timings.append((took, physics_s, seconds(ask) * chunks / (CHUNKS * played)))
             took, physics_s, policy_s = (statistics.median(column) for column in zip(*timings, strict=True))
@@ -140,19 +140,19 @@ def measure(
 
 def main() -> None:
     """Measure, print and write."""
-    parser = _bench.parser(__doc__, TASKS)
+    parser = _bench.task_parser(__doc__, DEFAULT_TASKS)
     parser.add_argument("--episodes", type=int, default=256, help="default 256")
     parser.add_argument("--repeats", type=int, default=3, help="default 3")
     args = _bench.parse(parser)
     devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
-    strategies = {name: registry.get(name) for name in settings.STRATEGIES}
+    strategies = {name: registry.build(name) for name in settings.DEFAULT_STRATEGIES}
     rows: list[_bench.Measurement] = []
     for task in args.tasks:
         for row in measure(
             task,
             strategies,
-            settings.delay_horizon_pairs([1, 3], "auto", schema.PREDICTION_HORIZON),
+            settings.delay_horizon_pairs([1, 3], "auto", policies.PREDICTION_HORIZON),
             args.episodes,
             args.repeats,
         ):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from rtc_bench import envs
 from rtc_bench.common import devices, plotting
 
-ENGINES = {"specialised": "fast", "stock": "kinetix"}
+ENGINE_BY_COLUMN = {"specialised": "fast", "stock": "kinetix"}
 STEPS = {"specialised": 32, "stock": 2}  # control steps a run
 PICTURE_BATCH = 512
 
@@ -26,7 +26,7 @@ class Run:
     """Episodes of one task on one engine under random actions that are held for a run, compiled for a batch size."""
 
     def __init__(self, task: str, name: str, batch: int, compiled: dict[Any, Callable]):
-        device_count, engine = jax.device_count(), envs.make(task, engine=ENGINES[name]).engine
+        device_count, engine = jax.device_count(), envs.make(task, engine=ENGINE_BY_COLUMN[name]).engine
         self.local, self.total = batch // device_count, batch // device_count * device_count * STEPS[name]
 
         def roll(sim, motors, thrusters):
@@ -77,8 +77,8 @@ def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Pa
     compiled: dict[Any, Callable] = {}
     for task in tasks:
         for batch in batches:
-            runs = {name: Run(task, name, batch, compiled) for name in ENGINES}
-            rates: dict[str, list[float]] = {name: [] for name in ENGINES}
+            runs = {name: Run(task, name, batch, compiled) for name in ENGINE_BY_COLUMN}
+            rates: dict[str, list[float]] = {name: [] for name in ENGINE_BY_COLUMN}
             for _ in range(repeats):
                 for name, run in runs.items():
                     rates[name].append(run())
@@ -108,19 +108,24 @@ def draw(rows: list[Any], path: pathlib.Path) -> None:
 
     batches = sorted({row["batch"] for row in rows})
     batch = PICTURE_BATCH if PICTURE_BATCH in batches else batches[-1]
-    drawn = [row for row in rows if row["batch"] == batch]
-    figure, axis = pyplot.subplots(figsize=(9, 0.36 * len(drawn) + 1.5))
-    heights = list(range(len(drawn)))[::-1]
+    batch_rows = [row for row in rows if row["batch"] == batch]
+    figure, axis = pyplot.subplots(figsize=(9, 0.36 * len(batch_rows) + 1.5))
+    heights = list(range(len(batch_rows)))[::-1]
     axis.hlines(
-        heights, [row["stock"] for row in drawn], [row["specialised"] for row in drawn], color="#d8d8d8", lw=2, zorder=1
+        heights,
+        [row["stock"] for row in batch_rows],
+        [row["specialised"] for row in batch_rows],
+        color="#d8d8d8",
+        lw=2,
+        zorder=1,
     )
     for name, colour in (("stock", "#8c8c8c"), ("specialised", "#0b6e99")):
-        axis.scatter([row[name] for row in drawn], heights, s=55, color=colour, label=name, zorder=2)
-    for height, row in zip(heights, drawn, strict=True):
+        axis.scatter([row[name] for row in batch_rows], heights, s=55, color=colour, label=name, zorder=2)
+    for height, row in zip(heights, batch_rows, strict=True):
         axis.text(row["specialised"] * 1.12, height, f"{row['ratio']:.0f} x", va="center", fontsize=9)
     axis.set_xscale("log")
-    axis.set_xlim(right=max(row["specialised"] for row in drawn) * 2)
-    axis.set_yticks(heights, [row["task"] for row in drawn])
+    axis.set_xlim(right=max(row["specialised"] for row in batch_rows) * 2)
+    axis.set_yticks(heights, [row["task"] for row in batch_rows])
     axis.set_xlabel(f"control steps a second, batch {batch} on {_machine()} (logarithmic)")
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
@@ -135,7 +140,7 @@ def _machine() -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = _bench.parser(__doc__)
+    parser = _bench.task_parser(__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 512, 4096], help="default 64 512 4096")
     parser.add_argument("--repeats", type=int, default=5, help="default 5")
     args = _bench.parse(parser)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from rtc_bench.common import devices, tables
 from rtc_bench.training import curriculum, expert_training, learning_curves, ppo, search, settings
 
-TASKS = ("catapult", "trampoline")
+DEFAULT_TASKS = ("catapult", "trampoline")
 
 
 class Variant(NamedTuple):
@@ -37,7 +37,7 @@ def _to_where_it_touches(before, after, solved, *, gamma: float):
     return before - gamma * after
 
 
-def _unscaled(find: Callable, config: settings.ExpertConfig, seed: int) -> search.SolutionPaths:
+def _unscaled(find: Callable, config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
     paths = find(config, seed)
     return dataclasses.replace(paths, obs_mean=jnp.zeros_like(paths.obs_mean), obs_std=jnp.ones_like(paths.obs_std))
 
@@ -67,7 +67,7 @@ def _changed(variant: Variant) -> contextlib.AbstractContextManager:
 
 def main() -> None:
     """Train, print and write."""
-    parser = _bench.parser(__doc__, TASKS)
+    parser = _bench.task_parser(__doc__, DEFAULT_TASKS)
     parser.add_argument("--steps", type=int, default=3_000_000, help="control steps a seed; default 3,000,000")
     args = _bench.parse(parser)
     devices.setup()
@@ -76,7 +76,7 @@ def main() -> None:
     for task in args.tasks:
         for title, variant in VARIANTS.items():
             folder = pathlib.Path("runs/recipe") / re.sub(r"\W+", "_", title)
-            config = settings.ExpertConfig(task, steps=args.steps, enough=2.0, spare=0, out=str(folder))
+            config = settings.TrainExpertConfig(task, steps=args.steps, enough=2.0, spare=0, out=str(folder))
             with _changed(variant):
                 expert_training.train(dataclasses.replace(config, **variant.settings))
             panel = f"{task}:\n{title}"

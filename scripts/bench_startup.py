@@ -25,7 +25,7 @@ def cpu_seconds(script: pathlib.Path) -> float:
 
 def main() -> None:
     """Measure, print and write."""
-    args = _bench.parse(_bench.command_line(__doc__))
+    args = _bench.parse(_bench.output_parser(__doc__))
     rows: list[_bench.Measurement] = []
     for path in sorted(path for path in SCRIPTS.glob("*.py") if not path.name.startswith(("_", "bench_"))):
         cpu_seconds(path)

@@ -15,7 +15,7 @@ from rtc_bench import envs
 from rtc_bench.common import devices
 from rtc_bench.training import expert_training, search, settings
 
-TASKS = ("cartpole_thrust", "mjc_walker")
+DEFAULT_TASKS = ("cartpole_thrust", "mjc_walker")
 
 
 def rate(call, steps: int, repeats: int) -> tuple[float, float]:
@@ -31,12 +31,12 @@ def rate(call, steps: int, repeats: int) -> tuple[float, float]:
 
 def measure(task: str, repeats: int) -> _bench.Measurement:
     """A row of the table. One seed on each device, as training runs them."""
-    config = settings.ExpertConfig(task=task, seeds=jax.device_count())
+    config = settings.TrainExpertConfig(task=task, seeds=jax.device_count())
     env = envs.make(task)
     _, state = env.reset(jax.random.key(0), 1)
     no_paths = search.SolutionPaths(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), env.max_steps, 0)
     trainer = expert_training.ExpertTrainer(config)
-    states = [trainer.start(seed, no_paths) for seed in range(config.seeds)]
+    states = [trainer.initial_state(seed, no_paths) for seed in range(config.seeds)]
     steps = trainer.samples * config.seeds
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
@@ -68,7 +68,7 @@ def measure(task: str, repeats: int) -> _bench.Measurement:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = _bench.parser(__doc__, TASKS)
+    parser = _bench.task_parser(__doc__, DEFAULT_TASKS)
     parser.add_argument("--repeats", type=int, default=7, help="default 7")
     args = _bench.parse(parser)
     devices.setup()

@@ -3,4 +3,6 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("generate_data", "rtc_bench.training.settings:DataConfig", "rtc_bench.training.pipeline:generate_data")
+    _entry.main(
+        "generate_data", "rtc_bench.training.settings:GenerateDataConfig", "rtc_bench.training.pipeline:generate_data"
+    )

@@ -3,4 +3,4 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("publish_zoo", "rtc_bench.training.settings:ZooConfig", "rtc_bench.training.zoo:publish")
+    _entry.main("publish_zoo", "rtc_bench.training.settings:PublishZooConfig", "rtc_bench.training.publishing:publish")

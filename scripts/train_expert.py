@@ -3,4 +3,6 @@
 import _entry
 
 if __name__ == "__main__":
-    _entry.main("train_expert", "rtc_bench.training.settings:ExpertConfig", "rtc_bench.training.pipeline:train_experts")
+    _entry.main(
+        "train_expert", "rtc_bench.training.settings:TrainExpertConfig", "rtc_bench.training.pipeline:train_experts"
+    )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 
 
 class Track:

@@ -1,4 +1,4 @@
-"""Narrow-phase collision: contact manifolds for every kept pair. All arrays are [..., P, B], batch last."""
+"""Narrow-phase collision: contact manifolds for every pair that can ever touch. All arrays are [..., P, B], batch last."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ from jax import Array
 
 from rtc_bench.envs.physics import constants as const
 from rtc_bench.envs.physics import state as states
-from rtc_bench.envs.physics.fusion import materialize
+from rtc_bench.envs.physics.materialization import materialize
 
 REFERENCE_BIAS = 0.01  # m, b's face must win by this much, so that the reference face does not flip-flop
 
@@ -36,7 +36,7 @@ class Pose(NamedTuple):
     sin: Array
 
 
-def rows(array: Array, index: np.ndarray) -> Array:
+def take_rows(array: Array, index: np.ndarray) -> Array:
     """Rows of an array by a constant index list."""
     return array.at[index].get(mode="promise_in_bounds", unique_indices=False)
 
@@ -70,7 +70,7 @@ def side(constants: const.Constants, pose: Pose, index: np.ndarray) -> Side:
     """The bodies in the rows ``index`` [P]."""
     bodies = constants.bodies
     return Side(
-        Pose(*(rows(part, index) for part in pose)),
+        Pose(*(take_rows(part, index) for part in pose)),
         bodies.vertices[index].transpose(1, 2, 0)[..., None],
         bodies.normals[index].transpose(1, 2, 0)[..., None],
         bodies.radius[index][:, None],

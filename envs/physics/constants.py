@@ -54,14 +54,14 @@ class Pairs:
 
     a: Array  # [P] rows
     b: Array  # [P]
-    solved: Array  # [Q] indices into P of the pairs whose contact pushes (not masked by a joint)
+    pushing: Array  # [Q] indices into P of the pairs whose contact pushes (not masked by a joint)
     friction: Array  # [Q]
     restitution: Array  # [Q]
     keeps_impulse: Array  # [Q] 0 for the pair whose memory the engine's padding wipes, else 1
-    later: Array  # [Q, P] 1 where pair p comes after solved pair q in the list
-    first_position: Array  # [Q] n_full - 1 - (static pairs after it that always touch)
+    later: Array  # [Q, P] 1 where pair p comes after pushing pair q in the list
+    first_position: Array  # [Q] length of the generic list - 1 - (static pairs after it that always touch)
     batches: int  # sequential solver batches of the full list
-    listed: int  # pairs that can be active at once, static ones included
+    max_active: int  # pairs that can be active at once, static ones included
     goal: Array  # [G] indices into P: green meets blue
     fail: Array  # [F] indices into P: green meets red
 
@@ -152,8 +152,8 @@ def statics_touch(a: scenes.Body, b: scenes.Body) -> bool:
         centre = axes @ np.array(a.position)
         low, high = centre - a.radius, centre + a.radius
     else:
-        spread = axes @ _world(a).T
-        low, high = spread.min(1), spread.max(1)
+        projected = axes @ _world(a).T
+        low, high = projected.min(1), projected.max(1)
     other = axes @ _world(b).T
     return bool(((other.min(1) < high) & (low < other.max(1))).all())
 
@@ -164,42 +164,42 @@ def _edge_normals(corners: Array) -> Array:
 
 
 def _pairs(kind: str, by_slot: dict[int, scenes.Body], rows: dict[int, int], mask: Array) -> Pairs:
-    listed = generic_list(kind)
-    kept, always_touching = [], []
-    for index, (slot_a, slot_b) in enumerate(listed):
+    slot_pairs = generic_list(kind)
+    touchable, always_touching = [], []
+    for index, (slot_a, slot_b) in enumerate(slot_pairs):
         if slot_a not in by_slot or slot_b not in by_slot:
             continue
         a, b = by_slot[slot_a], by_slot[slot_b]
         if not _modes_collide(a, b):
             continue
         if a.moves or b.moves:
-            kept.append((index, a, b))
+            touchable.append((index, a, b))
         elif statics_touch(a, b):
             always_touching.append(index)
-    indices = np.array([index for index, _, _ in kept], int)
-    solved = np.array([k for k, (_, a, b) in enumerate(kept) if mask[a.slot, b.slot]], int)
-    batches = -(-len(listed) // SOLVER_BATCH)
-    padded = batches * SOLVER_BATCH > len(listed)
+    indices = np.array([index for index, _, _ in touchable], int)
+    pushing = np.array([k for k, (_, a, b) in enumerate(touchable) if mask[a.slot, b.slot]], int)
+    batches = -(-len(slot_pairs) // SOLVER_BATCH)
+    padded = batches * SOLVER_BATCH > len(slot_pairs)
 
-    def of_solved(read):
-        return np.array([read(kept[k][1], kept[k][2]) for k in solved], np.float32)
+    def of_pushing(read):
+        return np.array([read(touchable[k][1], touchable[k][2]) for k in pushing], np.float32)
 
     def with_roles(product: int) -> Array:
-        return np.array([k for k, (_, a, b) in enumerate(kept) if a.role * b.role == product], int)
+        return np.array([k for k, (_, a, b) in enumerate(touchable) if a.role * b.role == product], int)
 
     return Pairs(
-        a=np.array([rows[a.slot] for _, a, _ in kept], int),
-        b=np.array([rows[b.slot] for _, _, b in kept], int),
-        solved=solved,
-        friction=of_solved(lambda a, b: np.hypot(a.friction * BASE_FRICTION, b.friction * BASE_FRICTION)),
-        restitution=of_solved(lambda a, b: min(a.restitution, b.restitution)),
-        keeps_impulse=np.array([not (padded and indices[k] == len(listed) - 1) for k in solved], np.float32),
-        later=(indices[None, :] > indices[solved][:, None]).astype(np.float32),
+        a=np.array([rows[a.slot] for _, a, _ in touchable], int),
+        b=np.array([rows[b.slot] for _, _, b in touchable], int),
+        pushing=pushing,
+        friction=of_pushing(lambda a, b: np.hypot(a.friction * BASE_FRICTION, b.friction * BASE_FRICTION)),
+        restitution=of_pushing(lambda a, b: min(a.restitution, b.restitution)),
+        keeps_impulse=np.array([not (padded and indices[k] == len(slot_pairs) - 1) for k in pushing], np.float32),
+        later=(indices[None, :] > indices[pushing][:, None]).astype(np.float32),
         first_position=np.array(
-            [len(listed) - 1 - sum(other > indices[k] for other in always_touching) for k in solved], np.float32
+            [len(slot_pairs) - 1 - sum(other > indices[k] for other in always_touching) for k in pushing], np.float32
         ),
         batches=batches,
-        listed=len(kept) + len(always_touching),
+        max_active=len(touchable) + len(always_touching),
         goal=with_roles(scenes.GREEN * scenes.BLUE),
         fail=with_roles(scenes.GREEN * scenes.RED),
     )

@@ -20,7 +20,7 @@ _DIGIT = 5  # bits: a batch never holds more than 16 contacts
 class SlotAssignment(NamedTuple):
     """Where the solved pairs of one kind sit."""
 
-    batch: Array  # [Q, B] int32, -1 where a pair does not touch
+    solver_batch: Array  # [Q, B] int32, -1 where a pair does not touch
     slot: Array  # [Q, B] int32, batch * cap + position in the batch; beyond the last slot where a pair has none
     filled: Array  # [S, B] bool
     overflow: Array  # [] bool: some pair that touches found no slot
@@ -33,12 +33,12 @@ def product(matrix: np.ndarray, array: Array) -> Array:
 
 def assign(pairs: const.Pairs, active: Array, cap: int) -> SlotAssignment:
     """Give every touching pair (``active`` [P, B]) its slot; S = batches * cap."""
-    touching = active[pairs.solved]
+    touching = active[pairs.pushing]
     list_position = pairs.first_position[:, None] - product(pairs.later, active.astype(jnp.float32))
     batch = list_position.astype(jnp.int32) % pairs.batches
     # One product counts the touching pairs further down the list in all batches at once, as digits of one number.
     digits = jnp.where(touching, (1 << (_DIGIT * batch)).astype(jnp.float32), 0.0)
-    counts = product(pairs.later[:, pairs.solved], digits).astype(jnp.int32)
+    counts = product(pairs.later[:, pairs.pushing], digits).astype(jnp.int32)
     position_in_batch = (counts >> (_DIGIT * batch)) & (2**_DIGIT - 1)
     fits = touching & (position_in_batch < cap)
     size = pairs.batches * cap
@@ -47,18 +47,18 @@ def assign(pairs: const.Pairs, active: Array, cap: int) -> SlotAssignment:
     return SlotAssignment(jnp.where(touching, batch, -1), slot, filled, (touching & ~fits).any())
 
 
-def to_slots(slots: SlotAssignment, table: Array) -> Array:
+def to_slots(assignment: SlotAssignment, table: Array) -> Array:
     """[F, Q, B or 1] of the pairs -> [F, S, B] of the slots; an empty slot gets the first pair's."""
-    numbers = np.arange(slots.filled.shape[0], dtype=np.int32)[:, None, None]
-    sits_in = slots.slot[None] == numbers  # [S, Q, B]
+    numbers = np.arange(assignment.filled.shape[0], dtype=np.int32)[:, None, None]
+    sits_in = assignment.slot[None] == numbers  # [S, Q, B]
     gathered = jnp.where(sits_in[None], table[:, None], 0.0).sum(2)
-    return jnp.where(slots.filled[None], gathered, table[:, :1])
+    return jnp.where(assignment.filled[None], gathered, table[:, :1])
 
 
-def to_pairs(slots: SlotAssignment, values: Array) -> Array:
+def to_pairs(assignment: SlotAssignment, values: Array) -> Array:
     """[F, S, B] of the slots -> [F, Q, B] of the pairs; a pair without a slot gets 0."""
-    numbers = np.arange(slots.filled.shape[0], dtype=np.int32)[:, None, None]
-    sits_in = slots.slot[None] == numbers
+    numbers = np.arange(assignment.filled.shape[0], dtype=np.int32)[:, None, None]
+    sits_in = assignment.slot[None] == numbers
     return jnp.where(sits_in[None], values[:, :, None], 0.0).sum(1)
 
 

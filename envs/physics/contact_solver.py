@@ -14,7 +14,7 @@ from jax import Array
 from rtc_bench.envs.physics import collision
 from rtc_bench.envs.physics import constants as const
 from rtc_bench.envs.physics import state as states
-from rtc_bench.envs.physics.fusion import materialize
+from rtc_bench.envs.physics.materialization import materialize
 
 SolverImpulses = Any  # what a solver carries through its iterations
 
@@ -31,8 +31,8 @@ class Slots(NamedTuple):
     """The pairs of one kind in S slots, or in one for every pair, with K contact points each; for one physics step."""
 
     row: Array  # [2, S, B] rows of body a and body b
-    mass: Array  # [2, S, B] inverse masses of both
-    turn: Array  # [2, S, B] inverse inertias
+    inverse_mass: Array  # [2, S, B]
+    inverse_inertia: Array  # [2, S, B]
     friction: Array  # [S, B]
     keeps: Array  # [S, B]
     active: Array  # [K, S, B] bool
@@ -46,8 +46,8 @@ class ContactPoint(NamedTuple):
     """One contact point of every slot during one solver iteration: what only depends on positions."""
 
     lever: Array  # [2, 2, S, B] x and y of both arms (from the body's centre), turned by 90 degrees
-    stiff_normal: Array  # [S, B] effective masses
-    stiff_tangent: Array
+    effective_mass_normal: Array  # [S, B]
+    effective_mass_tangent: Array
     coupling: Array  # [S, B] tangential speed that a unit normal impulse causes
 
 
@@ -62,7 +62,7 @@ class ContactSolver(abc.ABC):
     def __init__(self, constants: const.Constants, kind: str):
         self.constants, self.kind = constants, kind
         self.pairs: const.Pairs = getattr(constants, kind)
-        self.rows = np.stack([self.pairs.a, self.pairs.b])[:, self.pairs.solved]  # [2, Q]
+        self.rows = np.stack([self.pairs.a, self.pairs.b])[:, self.pairs.pushing]  # [2, Q]
 
     @abc.abstractmethod
     def _filled(self) -> Array:
@@ -86,7 +86,7 @@ class ContactSolver(abc.ABC):
 
     @abc.abstractmethod
     def _split(self, impulses: Array) -> SolverImpulses:
-        """SolverImpulses [2 (normal, tangent), K, S, B] as ``iterate`` wants them."""
+        """Impulses [2 (normal, tangent), K, S, B] in the form that ``iterate`` takes."""
 
     @abc.abstractmethod
     def iterate(
@@ -100,11 +100,11 @@ class ContactSolver(abc.ABC):
 
     def gather(self, pose: collision.Pose, bodies: SolverBodies) -> Slots:
         """Fill the slots; ``bodies`` are as they move before motors act."""
-        pairs, solved = self.pairs, self.pairs.solved
+        pairs, solved = self.pairs, self.pairs.pushing
         fixed = np.stack([pairs.a[solved], pairs.b[solved], pairs.friction, pairs.restitution, pairs.keeps_impulse])
         in_slots = self._to_slots(jnp.asarray(fixed, jnp.float32)[..., None])
         row, (friction, restitution, keeps) = in_slots[:2], in_slots[2:]
-        sides, mass, turn = self._sides(pose, row)
+        sides, inverse_mass, inverse_inertia = self._sides(pose, row)
         manifold = collision.MANIFOLDS[self.kind](*sides)
         filled = self._filled()[None]
         active = jnp.concatenate([filled, filled & manifold.active[1:]])
@@ -113,7 +113,16 @@ class ContactSolver(abc.ABC):
         depth = jnp.minimum(0.0, -manifold.penetration + const.SLOP)
         target = materialize(jnp.broadcast_to((-const.CONTACT_BIAS / const.DT * depth)[None], active.shape))
         slots = Slots(
-            row, mass, turn, friction, keeps, active, normal, jnp.stack([normal[1], -normal[0]]), target, point
+            row,
+            inverse_mass,
+            inverse_inertia,
+            friction,
+            keeps,
+            active,
+            normal,
+            jnp.stack([normal[1], -normal[0]]),
+            target,
+            point,
         )
         if pairs.restitution.any():
             levers = [self.lever(bodies, row, at) for at in point]
@@ -134,8 +143,9 @@ class ContactSolver(abc.ABC):
     def push(self, bodies: SolverBodies, row: Array, lever: Array, impulse: Array) -> SolverBodies:
         """Add ``impulse`` [2, S, B] at b, and its opposite at a, to the velocities."""
         constants, moving = self.constants.bodies, self.constants.bodies.moving
-        turn = materialize(dot(lever, impulse[:, None]))  # [2, S, B]
-        linear, angular = self._sum_up(row, impulse, impulse), self._sum_up(row, turn[:1], turn[1:])[0]
+        turning_impulse = materialize(dot(lever, impulse[:, None]))  # [2, S, B]
+        linear = self._sum_up(row, impulse, impulse)
+        angular = self._sum_up(row, turning_impulse[:1], turning_impulse[1:])[0]
         return bodies._replace(
             velocity=materialize(bodies.velocity + constants.inverse_mass[None, :moving, None] * linear),
             spin=materialize(bodies.spin + constants.inverse_inertia[:moving, None] * angular),
@@ -158,13 +168,15 @@ class ContactSolver(abc.ABC):
     def prepare(self, bodies: SolverBodies, slots: Slots, k: int) -> ContactPoint:
         """Effective masses of the k-th contact points."""
         lever = self.lever(bodies, slots.row, slots.point[k])
-        mass = slots.mass[0] + slots.mass[1]
+        inverse_mass = slots.inverse_mass[0] + slots.inverse_mass[1]
+        inertia_a, inertia_b = slots.inverse_inertia[0], slots.inverse_inertia[1]  # inverse ones, each [S, B]
         out, along = dot(lever, slots.normal[:, None]), dot(lever, slots.tangent[:, None])  # [2, S, B]
         return ContactPoint(
             lever,
-            stiff_normal=1.0 / (mass + slots.turn[0] * out[0] * out[0] + slots.turn[1] * out[1] * out[1]),
-            stiff_tangent=1.0 / (mass + slots.turn[0] * along[0] * along[0] + slots.turn[1] * along[1] * along[1]),
-            coupling=materialize(slots.turn[0] * out[0] * along[0] + slots.turn[1] * out[1] * along[1]),
+            effective_mass_normal=1.0 / (inverse_mass + inertia_a * out[0] * out[0] + inertia_b * out[1] * out[1]),
+            effective_mass_tangent=1.0
+            / (inverse_mass + inertia_a * along[0] * along[0] + inertia_b * along[1] * along[1]),
+            coupling=materialize(inertia_a * out[0] * along[0] + inertia_b * out[1] * along[1]),
         )
 
     def solve(
@@ -183,12 +195,12 @@ class ContactSolver(abc.ABC):
         out, along = slots.normal[:, batch], slots.tangent[:, batch]
         active, keeps = slots.active[k, batch], slots.keeps[batch]
         speed = materialize(self.speed(bodies, row, lever))
-        wanted = normal + (slots.target[k, batch] - dot(speed, out)) * point.stiff_normal[batch]
+        wanted = normal + (slots.target[k, batch] - dot(speed, out)) * point.effective_mass_normal[batch]
         push = materialize(jnp.where(active, jnp.maximum(wanted, 0.0), 0.0))
         added = push - normal
         slide = dot(speed, along) + added * point.coupling[batch]
         grip = slots.friction[batch] * push
-        wanted = jnp.clip(tangent - slide * point.stiff_tangent[batch], -grip, grip)
+        wanted = jnp.clip(tangent - slide * point.effective_mass_tangent[batch], -grip, grip)
         drag = materialize(jnp.where(active, wanted, 0.0))
         impulse = added[None] * out + (drag - tangent)[None] * along
         updated = tuple(jnp.where(in_batch, new * keeps, old) for new, old in ((push, normal), (drag, tangent)))

@@ -17,21 +17,23 @@ from rtc_bench.envs.physics import state as states
 class FullSolver(contact_solver.ContactSolver):
     """S is Q, the number of pairs that push."""
 
-    def __init__(self, constants: const.Constants, kind: str, batch: Array):
-        """``batch`` [Q, B] is each pair's batch, -1 where it does not touch."""
+    def __init__(self, constants: const.Constants, kind: str, solver_batch: Array):
+        """``solver_batch`` [Q, B] is each pair's, -1 where it does not touch."""
         super().__init__(constants, kind)
-        self.batch = batch
+        self.solver_batch = solver_batch
 
     def _filled(self) -> Array:
-        return self.batch >= 0
+        return self.solver_batch >= 0
 
     def _to_slots(self, table: Array) -> Array:
         return table
 
     def _sides(self, pose: collision.Pose, row: Array) -> tuple[list[collision.Side], Array, Array]:
         bodies = self.constants.bodies
-        mass, turn = (jnp.asarray(part[self.rows][..., None]) for part in (bodies.inverse_mass, bodies.inverse_inertia))
-        return [collision.side(self.constants, pose, rows) for rows in self.rows], mass, turn
+        inverse_mass, inverse_inertia = (
+            jnp.asarray(part[self.rows][..., None]) for part in (bodies.inverse_mass, bodies.inverse_inertia)
+        )
+        return [collision.side(self.constants, pose, rows) for rows in self.rows], inverse_mass, inverse_inertia
 
     def _of_bodies(self, row: Array, table: Array) -> Array:
         return jnp.einsum("sqm,fmb->fsqb", self._is_body(), table, precision="highest")
@@ -58,7 +60,7 @@ class FullSolver(contact_solver.ContactSolver):
 
             def batch(carry, number, k=k, point=point):
                 bodies, old = carry
-                return self.solve(bodies, slots, point, k, slice(None), old, self.batch == number), None
+                return self.solve(bodies, slots, point, k, slice(None), old, self.solver_batch == number), None
 
             carry = bodies, tuple(impulses[:, k])
             (bodies, new), _ = jax.lax.scan(batch, carry, np.arange(self.pairs.batches))

@@ -39,7 +39,7 @@ def joint_arms(constants: const.Constants, pose: collision.Pose, angle: Array) -
     ]
 
 
-class Rows:
+class UnpackedBodies:
     """Bodies unpacked into one [B] array per body and quantity, so that joints can update bodies in turn."""
 
     def __init__(self, constants: const.Constants, bodies: contact_solver.SolverBodies):
@@ -52,8 +52,8 @@ class Rows:
         if row >= self.bodies.moving:
             x, y = self.bodies.position[row]
             return x, y, 0.0, 0.0, 0.0, 0.0, 0.0
-        mass, turn = self.bodies.inverse_mass[row], self.bodies.inverse_inertia[row]
-        return self.x[row], self.y[row], self.vx[row], self.vy[row], self.w[row], mass, turn
+        inverses = self.bodies.inverse_mass[row], self.bodies.inverse_inertia[row]
+        return self.x[row], self.y[row], self.vx[row], self.vy[row], self.w[row], *inverses
 
     def add(self, row: int, **changes) -> None:
         """Add to a moving body's quantities; a static one stays."""
@@ -69,23 +69,38 @@ class Rows:
         return contact_solver.SolverBodies(position, velocity, jnp.stack(self.w))
 
 
-def warm_start_joints(rows: Rows, constants: const.Constants, arms: list[Arm], sim: states.Sim) -> None:
+def warm_start_joints(bodies: UnpackedBodies, constants: const.Constants, arms: list[Arm], sim: states.Sim) -> None:
     """Apply the impulses that the joints carried at the end of the last physics step."""
     for i, (joint, arm) in enumerate(zip(constants.joints, arms, strict=True)):
-        px, py, turn = sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]
-        *_, mass_a, turn_a = rows.read(joint.a)
-        *_, mass_b, turn_b = rows.read(joint.b)
-        rows.add(joint.a, vx=px * mass_a, vy=py * mass_a, w=turn_a * (arm.ax * py - arm.ay * px + turn))
-        rows.add(joint.b, vx=-px * mass_b, vy=-py * mass_b, w=-turn_b * (arm.bx * py - arm.by * px + turn))
+        px, py, turning_impulse = sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]
+        *_, inverse_mass_a, inverse_inertia_a = bodies.read(joint.a)
+        *_, inverse_mass_b, inverse_inertia_b = bodies.read(joint.b)
+        bodies.add(
+            joint.a,
+            vx=px * inverse_mass_a,
+            vy=py * inverse_mass_a,
+            w=inverse_inertia_a * (arm.ax * py - arm.ay * px + turning_impulse),
+        )
+        bodies.add(
+            joint.b,
+            vx=-px * inverse_mass_b,
+            vy=-py * inverse_mass_b,
+            w=-inverse_inertia_b * (arm.bx * py - arm.by * px + turning_impulse),
+        )
 
 
-def solve_joint(rows: Rows, joint: scenes.Joint, arm: Arm) -> tuple[Array, Array, Array]:
+def solve_joint(bodies: UnpackedBodies, joint: scenes.Joint, arm: Arm) -> tuple[Array, Array, Array]:
     """Pull one joint together (velocities and positions); returns the impulse x, y and turning impulse to remember."""
-    xa, ya, vxa, vya, wa, mass_a, turn_a = rows.read(joint.a)
-    xb, yb, vxb, vyb, wb, mass_b, turn_b = rows.read(joint.b)
-    mass, turn = np.float32(mass_a + mass_b), np.float32(turn_a + turn_b)
+    xa, ya, vxa, vya, wa, inverse_mass_a, inverse_inertia_a = bodies.read(joint.a)
+    xb, yb, vxb, vyb, wb, inverse_mass_b, inverse_inertia_b = bodies.read(joint.b)
+    inverse_mass, inverse_inertia = (
+        np.float32(inverse_mass_a + inverse_mass_b),
+        np.float32(inverse_inertia_a + inverse_inertia_b),
+    )
     gap_x, gap_y = (xb + arm.bx) - (xa + arm.ax), (yb + arm.by) - (ya + arm.ay)
-    share = mass_a / mass  # the joint sits at the anchors' mass-weighted mean; a static body's anchor wins
+    share = (
+        inverse_mass_a / inverse_mass
+    )  # the joint sits at the anchors' mass-weighted mean; a static body's anchor wins
     at_ax, at_ay = arm.ax + share * gap_x, arm.ay + share * gap_y
     at_bx, at_by = arm.bx - (1 - share) * gap_x, arm.by - (1 - share) * gap_y
     rel_x = (vxb - wb * at_by) - (vxa - wa * at_ay)
@@ -93,27 +108,27 @@ def solve_joint(rows: Rows, joint: scenes.Joint, arm: Arm) -> tuple[Array, Array
     speed = jnp.sqrt(rel_x * rel_x + rel_y * rel_y)
     speed = jnp.where(speed == 0, 1.0, speed)
     lever_a, lever_b = (arm.ax * rel_y - arm.ay * rel_x) / speed, (arm.bx * rel_y - arm.by * rel_x) / speed
-    effective = mass + lever_a * lever_a * turn_a + lever_b * lever_b * turn_b
+    effective = inverse_mass + lever_a * lever_a * inverse_inertia_a + lever_b * lever_b * inverse_inertia_b
     px = (rel_x + const.JOINT_VELOCITY_BIAS * gap_x) / effective * const.JOINT_STIFFNESS
     py = (rel_y + const.JOINT_VELOCITY_BIAS * gap_y) / effective * const.JOINT_STIFFNESS
-    spin_a, spin_b = (arm.ax * py - arm.ay * px) * turn_a, -(arm.bx * py - arm.by * px) * turn_b
-    twist = _twist(joint, arm.off_rest, wb + spin_b - wa - spin_a) / turn
-    pull = const.JOINT_POSITION_BIAS / mass
-    rows.add(
+    spin_a, spin_b = (arm.ax * py - arm.ay * px) * inverse_inertia_a, -(arm.bx * py - arm.by * px) * inverse_inertia_b
+    twist = _twist(joint, arm.off_rest, wb + spin_b - wa - spin_a) / inverse_inertia
+    pull = const.JOINT_POSITION_BIAS / inverse_mass
+    bodies.add(
         joint.a,
-        vx=mass_a * px,
-        vy=mass_a * py,
-        w=spin_a + twist * turn_a,
-        x=gap_x * (pull * mass_a),
-        y=gap_y * (pull * mass_a),
+        vx=inverse_mass_a * px,
+        vy=inverse_mass_a * py,
+        w=spin_a + twist * inverse_inertia_a,
+        x=gap_x * (pull * inverse_mass_a),
+        y=gap_y * (pull * inverse_mass_a),
     )
-    rows.add(
+    bodies.add(
         joint.b,
-        vx=-mass_b * px,
-        vy=-mass_b * py,
-        w=spin_b - twist * turn_b,
-        x=-gap_x * (pull * mass_b),
-        y=-gap_y * (pull * mass_b),
+        vx=-inverse_mass_b * px,
+        vy=-inverse_mass_b * py,
+        w=spin_b - twist * inverse_inertia_b,
+        x=-gap_x * (pull * inverse_mass_b),
+        y=-gap_y * (pull * inverse_mass_b),
     )
     return px, py, twist if joint.fixed else jnp.zeros_like(px)
 
@@ -130,9 +145,9 @@ def _twist(joint: scenes.Joint, off_rest: Array, spin: Array) -> Array:
     return jnp.where((beyond != 0) & (jnp.sign(spin) == jnp.sign(bias)), spin + bias, 0.0)
 
 
-def motor_spin(joint: scenes.Joint, turn: float, action: Array, spin: Array, off_rest: Array) -> Array:
+def motor_torque(joint: scenes.Joint, inverse_inertia: float, action: Array, spin: Array, off_rest: Array) -> Array:
     """Torque impulse of a motor towards its target speed; ``spin`` is b's angular velocity relative to a's."""
-    power = const.MOTOR_POWER * joint.motor_power * const.DT / turn
+    power = const.MOTOR_POWER * joint.motor_power * const.DT / inverse_inertia
     error = spin - joint.motor_speed * action * const.MOTOR_SPEED
     torque = power * jnp.tanh(error * const.MOTOR_DECAY)
     if joint.limits is not None:

@@ -46,7 +46,7 @@ def initial(constants: const.Constants, batch: int) -> Sim:
         return jnp.broadcast_to(jnp.asarray(column, jnp.float32)[:moving, None], (moving, batch))
 
     def impulses(pairs: const.Pairs, points: int) -> Impulses:
-        shape = (points, len(pairs.solved), batch)
+        shape = (points, len(pairs.pushing), batch)
         return Impulses(jnp.zeros(shape), jnp.zeros(shape))
 
     quiet = jnp.zeros((len(constants.joints), batch))

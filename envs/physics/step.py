@@ -13,7 +13,7 @@ from rtc_bench.envs.physics import state as states
 
 def _actuate(
     constants: const.Constants,
-    rows: joints.Rows,
+    bodies: joints.UnpackedBodies,
     arms: list[joints.Arm],
     pose: collision.Pose,
     motors: Array,
@@ -22,17 +22,17 @@ def _actuate(
     """Motors (all from the same velocities), then thrusters."""
     torques = []
     for joint, arm in zip(constants.joints, arms, strict=True):
-        spins = [rows.w[row] if row < constants.bodies.moving else 0.0 for row in (joint.b, joint.a)]
-        turns = [constants.bodies.inverse_inertia[row] for row in (joint.a, joint.b)]
-        if joint.motor_on and not joint.fixed and sum(turns):
-            torque = joints.motor_spin(joint, sum(turns), motors[joint.binding], spins[0] - spins[1], arm.off_rest)
-            torques.append((joint, turns, torque))
-    for joint, turns, torque in torques:
-        rows.add(joint.a, w=torque * turns[0])
-        rows.add(joint.b, w=-torque * turns[1])
+        spins = [bodies.w[row] if row < constants.bodies.moving else 0.0 for row in (joint.b, joint.a)]
+        inertias = [constants.bodies.inverse_inertia[row] for row in (joint.a, joint.b)]
+        if joint.motor_on and not joint.fixed and sum(inertias):
+            torque = joints.motor_torque(joint, sum(inertias), motors[joint.binding], spins[0] - spins[1], arm.off_rest)
+            torques.append((joint, inertias, torque))
+    for joint, inertias, torque in torques:
+        bodies.add(joint.a, w=torque * inertias[0])
+        bodies.add(joint.b, w=-torque * inertias[1])
     for thruster in constants.thrusters:
         row = thruster.body
-        *_, mass, turn = rows.read(row)
+        *_, inverse_mass, inverse_inertia = bodies.read(row)
         cos, sin = pose.cos[row], pose.sin[row]
         x, y = thruster.anchor
         arm_x, arm_y = cos * x - sin * y, sin * x + cos * y
@@ -40,11 +40,11 @@ def _actuate(
         towards_x = cos * jnp.cos(turned) - sin * jnp.sin(turned)
         towards_y = sin * jnp.cos(turned) + cos * jnp.sin(turned)
         force = thruster.power * const.THRUSTER_POWER * const.DT * thrusters[thruster.binding]
-        rows.add(
+        bodies.add(
             row,
-            vx=mass * towards_x * force,
-            vy=mass * towards_y * force,
-            w=turn * (arm_x * towards_y - arm_y * towards_x) * force,
+            vx=inverse_mass * towards_x * force,
+            vy=inverse_mass * towards_y * force,
+            w=inverse_inertia * (arm_x * towards_y - arm_y * towards_x) * force,
         )
 
 
@@ -57,25 +57,31 @@ def physics_step(
     """
     sim = sim._replace(motion=sim.motion._replace(vy=sim.motion.vy + constants.gravity * const.DT))
     pose = collision.pose(constants, sim.motion)
-    touching = {kind: getattr(constants, kind) for kind in collision.MANIFOLDS if len(getattr(constants, kind).a)}
-    active = {kind: collision.active(constants, kind, pose) for kind in touching}
-    goal, fail = touches(touching, active, "goal", sim.motion.x), touches(touching, active, "fail", sim.motion.x)
-    pushing = [kind for kind, pairs in touching.items() if len(pairs.solved)]
+    pairs_by_kind = {kind: getattr(constants, kind) for kind in collision.MANIFOLDS if len(getattr(constants, kind).a)}
+    active = {kind: collision.active(constants, kind, pose) for kind in pairs_by_kind}
+    batch = sim.motion.x.shape[-1]
+    goal, fail = (touches(pairs_by_kind, active, role, batch) for role in ("goal", "fail"))
+    pushing = [kind for kind, pairs in pairs_by_kind.items() if len(pairs.pushing)]
 
-    usual = [slot_solver.SlotSolver(constants, kind, active[kind]) for kind in pushing]
+    slot_solvers = [slot_solver.SlotSolver(constants, kind, active[kind]) for kind in pushing]
     overflows = [
-        solver.slots.overflow for solver in usual if solver.cap < slot_solver.all_slots(constants, solver.kind)
+        solver.assignment.overflow
+        for solver in slot_solvers
+        if solver.cap < slot_solver.all_slots(constants, solver.kind)
     ]
 
-    def usually(sim: states.Sim) -> states.Sim:
-        return _solve(constants, usual, sim, pose, motors, thrusters)
+    def solve_with_slots(sim: states.Sim) -> states.Sim:
+        return _solve(constants, slot_solvers, sim, pose, motors, thrusters)
 
-    def rarely(sim: states.Sim) -> states.Sim:
-        full = [full_solver.FullSolver(constants, solver.kind, solver.slots.batch) for solver in usual]
-        return _solve(constants, full, sim, pose, motors, thrusters)
+    def solve_fully(sim: states.Sim) -> states.Sim:
+        full_solvers = [
+            full_solver.FullSolver(constants, solver.kind, solver.assignment.solver_batch) for solver in slot_solvers
+        ]
+        return _solve(constants, full_solvers, sim, pose, motors, thrusters)
 
     # A contact is never dropped: if one environment of the batch has too many, all get the slow solver.
-    sim = jax.lax.cond(jnp.stack(overflows).any(), rarely, usually, sim) if overflows else usually(sim)
+    too_many = jnp.stack(overflows).any() if overflows else None
+    sim = solve_with_slots(sim) if too_many is None else jax.lax.cond(too_many, solve_fully, solve_with_slots, sim)
     return sim._replace(motion=_advance(sim.motion)), goal, fail
 
 
@@ -92,37 +98,39 @@ def _solve(
     bodies = contact_solver.SolverBodies(jnp.stack([motion.x, motion.y]), jnp.stack([motion.vx, motion.vy]), motion.w)
     slots = {solver.kind: solver.gather(pose, bodies) for solver in solvers}
     arms = joints.joint_arms(constants, pose, motion.angle)
-    rows = joints.Rows(constants, bodies)
-    _actuate(constants, rows, arms, pose, motors, thrusters)
-    joints.warm_start_joints(rows, constants, arms, sim)
-    bodies, impulses = rows.pack(), {}
+    unpacked = joints.UnpackedBodies(constants, bodies)
+    _actuate(constants, unpacked, arms, pose, motors, thrusters)
+    joints.warm_start_joints(unpacked, constants, arms, sim)
+    bodies, impulses = unpacked.pack(), {}
     for solver in solvers:
         previous = getattr(sim, solver.kind)
         bodies, impulses[solver.kind] = solver.warm_start(bodies, slots[solver.kind], previous)
 
     def iterate(_, carry):
-        bodies, impulses, pulls = carry
-        rows = joints.Rows(constants, bodies)
-        pulls = [
-            tuple(old + new for old, new in zip(pull, joints.solve_joint(rows, joint, arm), strict=True))
-            for pull, joint, arm in zip(pulls, constants.joints, arms, strict=True)
+        bodies, impulses, joint_impulses = carry
+        unpacked = joints.UnpackedBodies(constants, bodies)
+        joint_impulses = [
+            tuple(old + new for old, new in zip(impulse, joints.solve_joint(unpacked, joint, arm), strict=True))
+            for impulse, joint, arm in zip(joint_impulses, constants.joints, arms, strict=True)
         ]
-        if pulls:
-            bodies = rows.pack()
+        if joint_impulses:
+            bodies = unpacked.pack()
         impulses = dict(impulses)
         for solver in solvers:
             bodies, impulses[solver.kind] = solver.iterate(bodies, slots[solver.kind], impulses[solver.kind])
-        return bodies, impulses, pulls
+        return bodies, impulses, joint_impulses
 
-    pulls = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
-    bodies, impulses, pulls = jax.lax.fori_loop(0, const.ITERATIONS, iterate, (bodies, impulses, pulls))
+    joint_impulses = [(sim.joint_x[i], sim.joint_y[i], sim.joint_turn[i]) for i in range(len(constants.joints))]
+    bodies, impulses, joint_impulses = jax.lax.fori_loop(
+        0, const.ITERATIONS, iterate, (bodies, impulses, joint_impulses)
+    )
     (x, y), (vx, vy) = bodies.position, bodies.velocity
-    pulled = [jnp.stack(part) for part in zip(*pulls, strict=True)] or [sim.joint_x] * 3
+    summed = [jnp.stack(part) for part in zip(*joint_impulses, strict=True)] or [sim.joint_x] * 3
     return sim._replace(
         motion=motion._replace(x=x, y=y, vx=vx, vy=vy, w=bodies.spin),
-        joint_x=pulled[0],
-        joint_y=pulled[1],
-        joint_turn=pulled[2],
+        joint_x=summed[0],
+        joint_y=summed[1],
+        joint_turn=summed[2],
         **{solver.kind: solver.remember(impulses[solver.kind]) for solver in solvers},
     )
 
@@ -141,10 +149,10 @@ def _advance(motion: states.Motion) -> states.Motion:
     )
 
 
-def touches(pairs: dict[str, const.Pairs], active: dict[str, Array], role: str, like: Array) -> Array:
+def touches(pairs: dict[str, const.Pairs], active: dict[str, Array], role: str, batch: int) -> Array:
     """Whether any pair with this role ("goal" or "fail") touches, [B]; pairs masked by a joint count too."""
     flags = [active[kind][getattr(kind_pairs, role)].any(0) for kind, kind_pairs in pairs.items()]
-    return jnp.stack([*flags, jnp.zeros(like.shape[-1], bool)]).any(0)
+    return jnp.stack([*flags, jnp.zeros(batch, bool)]).any(0)
 
 
 def distance(constants: const.Constants, motion: states.Motion) -> Array:

@@ -8,9 +8,9 @@ import numpy as np
 
 from rtc_bench.analysis import success_curves
 from rtc_bench.common import errors, statistics
-from rtc_bench.evaluation import run_folder
+from rtc_bench.evaluation import results, run_folder
 
-MEAN = "mean"
+MEAN_OVER_TASKS = "mean"
 MIN_APART = (
     6  # episodes that must have ended differently: of five, all on one side happens by chance in 6 % (sign test)
 )
@@ -24,7 +24,7 @@ class Comparison:
 
     strategy: str
     baseline: str
-    task: str  # MEAN: the mean over ``tasks``
+    task: str  # MEAN_OVER_TASKS: the mean over ``tasks``
     delay: int | None  # control steps; None: the mean over all (d, s) pairs
     tasks: int
     episodes: int  # paired, a task
@@ -49,16 +49,16 @@ class PairedOutcomes:
 
     def __init__(self, runs: run_folder.LoadedRuns, *, all_pairs: bool = False):
         """``all_pairs``: at every (d, s) that was run."""
-        self.rows = runs.rows if all_pairs else success_curves.default_rows(runs.rows)
-        self.tasks, self.strategies = (success_curves.unique(self.rows, name) for name in ("task", "strategy"))
-        self.delays = sorted(success_curves.unique(self.rows, "delay"))
+        self.rows = runs.rows if all_pairs else success_curves.rows_over_delay(runs.rows)
+        self.tasks, self.strategies = (results.unique_values(self.rows, name) for name in ("task", "strategy"))
+        self.delays = sorted(results.unique_values(self.rows, "delay"))
         self.pairs = sorted({(row.delay, row.horizon) for row in self.rows})
         self.cells_per_task = len(self.pairs if all_pairs else self.delays)  # where a strategy ran everywhere
         self._episodes = {
             (row.task, row.strategy, (row.delay, row.horizon)): runs.episodes[row.cell] for row in self.rows
         }
 
-    def by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, run_folder.EpisodeOutcomes]:
+    def episodes_by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, run_folder.EpisodeOutcomes]:
         """Task -> episodes, of the tasks where this was run."""
         keys = {task: (task, strategy, pair) for task in self.tasks}
         return {task: self._episodes[key] for task, key in keys.items() if key in self._episodes}
@@ -69,20 +69,24 @@ class PairedOutcomes:
 
 
 def compare(
-    outcomes: PairedOutcomes, strategy: str, baseline: str, pairs: Sequence[DelayHorizon], task: str = MEAN
+    outcomes: PairedOutcomes, strategy: str, baseline: str, pairs: Sequence[DelayHorizon], task: str = MEAN_OVER_TASKS
 ) -> Comparison | None:
     """The mean over those of ``pairs`` where both ran, some at each delay; in a task, or over the tasks where they did."""
     delays = {delay for delay, _ in pairs}
-    pairs = [pair for pair in pairs if all(outcomes.by_task(name, pair) for name in (strategy, baseline))]
-    ours, theirs = ([outcomes.by_task(name, pair) for pair in pairs] for name in (strategy, baseline))
-    cells = [*ours, *theirs]  # each: task -> episodes
-    tasks = [name for name in (outcomes.tasks if task == MEAN else [task]) if all(name in cell for cell in cells)]
+    pairs = [pair for pair in pairs if all(outcomes.episodes_by_task(name, pair) for name in (strategy, baseline))]
+    ours, theirs = ([outcomes.episodes_by_task(name, pair) for pair in pairs] for name in (strategy, baseline))
+    episodes_by_task = [*ours, *theirs]  # one a strategy and pair: task -> episodes
+    tasks = [
+        name
+        for name in (outcomes.tasks if task == MEAN_OVER_TASKS else [task])
+        if all(name in episodes for episodes in episodes_by_task)
+    ]
     if not tasks or {delay for delay, _ in pairs} < delays:
         return None
-    count = min(len(cell[name]["solved"]) for cell in cells for name in tasks)
+    count = min(len(episodes[name]["solved"]) for episodes in episodes_by_task for name in tasks)
 
     def solved(side: list[dict]) -> list[np.ndarray]:  # [count] a task, each the mean over (d, s) pairs
-        return [np.mean([cell[name]["solved"][:count] for cell in side], axis=0) for name in tasks]
+        return [np.mean([episodes[name]["solved"][:count] for episodes in side], axis=0) for name in tasks]
 
     def improvement(index: int) -> float:
         returns = [[side[index][name]["total_reward"][:count] for name in tasks] for side in (ours, theirs)]
@@ -112,9 +116,10 @@ def most_telling_episode(outcomes: PairedOutcomes) -> tuple[str, int, int, int]:
     """(task, delay, horizon, episode) where strategies differ most: solved by the best one, and not by the worst."""
     best: tuple[float, tuple[str, int, int, int]] | None = None
     for pair in outcomes.pairs:
-        cells = [outcomes.by_task(name, pair) for name in outcomes.strategies]
+        by_strategy = [outcomes.episodes_by_task(name, pair) for name in outcomes.strategies]
         for task in outcomes.tasks:
-            solved = sorted((cell[task]["solved"] for cell in cells if task in cell), key=lambda flags: flags.mean())
+            flags = [by_task[task]["solved"] for by_task in by_strategy if task in by_task]
+            solved = sorted(flags, key=lambda flag: flag.mean())
             if not solved:
                 continue
             worst, leader = solved[0], solved[-1]
@@ -134,7 +139,7 @@ def against_baseline(
     Raises ConfigError if the baseline was not run.
     """
     if baseline not in outcomes.strategies:
-        near, names = errors.nearest(baseline, outcomes.strategies), ", ".join(outcomes.strategies)
+        near, names = errors.did_you_mean(baseline, outcomes.strategies), ", ".join(outcomes.strategies)
         raise errors.ConfigError(f"baseline={baseline!r} was not run{near}; these were: {names}")
     others = [name for name in strategies or outcomes.strategies if name != baseline]
     spans = [outcomes.pairs_at(delay) for delay in outcomes.delays]
@@ -143,7 +148,7 @@ def against_baseline(
     return [comparison for comparison in comparisons if comparison is not None]
 
 
-def by_task(outcomes: PairedOutcomes, strategy: str, baseline: str) -> list[Comparison]:
+def against_baseline_by_task(outcomes: PairedOutcomes, strategy: str, baseline: str) -> list[Comparison]:
     """The same in each task by itself, at each delay."""
     comparisons = [
         compare(outcomes, strategy, baseline, outcomes.pairs_at(delay), task)

@@ -11,7 +11,7 @@ from rtc_bench.evaluation import results
 Curve = list[tuple[int, float, float, float]]  # (delay or horizon in control steps, rate, low, high)
 
 
-def default_rows(rows: Sequence[results.Row]) -> list[results.Row]:
+def rows_over_delay(rows: Sequence[results.Row]) -> list[results.Row]:
     """The curve over delay: s = max(d, 1) where it was run, else the smallest horizon of each delay."""
     smallest: dict[tuple, int] = {}
     for row in rows:
@@ -20,15 +20,10 @@ def default_rows(rows: Sequence[results.Row]) -> list[results.Row]:
     return [row for row in rows if row.horizon == smallest[row.task, row.strategy, row.delay]]
 
 
-def unique(rows: Sequence[results.Row], column: str) -> list:
-    """The values of a column, in their order."""
-    return list(dict.fromkeys(getattr(row, column) for row in rows))
-
-
 def mean_curve(rows: Sequence[results.Row], strategy: str, over: str = "delay") -> Curve:
     """Means over tasks with bootstrap intervals, over ``delay`` or ``horizon``; where some task is missing, none."""
-    tasks, points = unique(rows, "task"), []
-    for x in sorted(unique(rows, over)):
+    tasks, points = results.unique_values(rows, "task"), []
+    for x in sorted(results.unique_values(rows, over)):
         by_task = {row.task: row for row in rows if row.strategy == strategy and getattr(row, over) == x}
         if len(by_task) == len(tasks):
             counts = tuple((round(row.solve_rate * row.episodes), row.episodes) for row in by_task.values())

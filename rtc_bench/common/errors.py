@@ -8,7 +8,7 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names the value, the valid set and the remedy."""
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """A parenthesis that asks whether the nearest valid word was meant, or nothing."""
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """A parenthesis that asks whether the nearest of the valid words was meant, or nothing."""
     close = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,11 +1,11 @@
-"""Progress bars for long work; silent lines where the output is not a terminal."""
+"""Progress bars for long work; plain lines now and then where the output is not a terminal."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Iterator
 
-QUIET_SECONDS = 15.0  # between lines where there is no terminal
+SECONDS_BETWEEN_LINES = 15.0  # between lines where there is no terminal
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def bar(title: str, total: int) -> Iterator:
     last = [0.0]
 
     def line(done: int, total: int, note: str = "") -> None:
-        if time.monotonic() - last[0] >= QUIET_SECONDS or done >= total:
+        if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES or done >= total:
             last[0] = time.monotonic()
             print(f"{title}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
 

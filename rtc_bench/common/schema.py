@@ -10,11 +10,9 @@ from typing import Any, ClassVar, Self
 
 from rtc_bench.common import errors
 
-PREDICTION_HORIZON = 8  # H, control steps in a chunk, unless a policy says otherwise
-
 
 class Settings:
-    """Base of the dataclasses below: building one from the mapping that a config file holds."""
+    """Base of every settings dataclass: building one from the mapping that a config file holds."""
 
     UNNAMED: ClassVar[str] = ""  # the setting that command-line arguments without a name go to
 
@@ -27,18 +25,18 @@ class Settings:
         for name in values:
             if name not in fields:
                 raise errors.ConfigError(
-                    f"unknown setting {name!r}{errors.nearest(name, fields)}; settings: {', '.join(fields)}"
+                    f"unknown setting {name!r}{errors.did_you_mean(name, fields)}; settings: {', '.join(fields)}"
                 )
-        return cls(**typed(cls, values))
+        return cls(**check_types(cls, values))
 
 
-def typed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def check_types(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values for fields of any dataclass, each checked against its field's type; unknown names pass. Raises ConfigError."""
     hints = typing.get_type_hints(cls)
-    return {name: _typed(name, value, hints.get(name, Any)) for name, value in values.items()}
+    return {name: _check_type(name, value, hints.get(name, Any)) for name, value in values.items()}
 
 
-def _typed(name: str, value: Any, hint: Any) -> Any:
+def _check_type(name: str, value: Any, hint: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Settings):
         try:
             return value if isinstance(value, hint) else hint.from_mapping(value)
@@ -54,18 +52,18 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     ):
         raise errors.ConfigError(f"{name}={value!r} is not {_NAMES[plain]}; give {_NAMES[plain]}")
     if isinstance(hint, types.UnionType):
-        return _typed_union(name, value, typing.get_args(hint))
+        return _check_union(name, value, typing.get_args(hint))
     return value
 
 
-def _typed_union(name: str, value: Any, hints: tuple) -> Any:
+def _check_union(name: str, value: Any, hints: tuple) -> Any:
     for hint in hints:
         if hint is type(None) and value is None:
             return None
         with contextlib.suppress(errors.ConfigError):
-            typed = _typed(name, value, hint)
-            if isinstance(typed, typing.get_origin(hint) or hint):
-                return typed
+            checked = _check_type(name, value, hint)
+            if isinstance(checked, typing.get_origin(hint) or hint):
+                return checked
     kinds = " or ".join(_NAMES.get(typing.get_origin(hint) or hint, "null") for hint in hints)
     raise errors.ConfigError(f"{name}={value!r} is not {kinds}; give {kinds}")
 
@@ -87,11 +85,11 @@ def one_of(settings: Any, **valid: tuple[str, ...]) -> None:
         value = getattr(settings, name)
         if value not in words:
             raise errors.ConfigError(
-                f"{name}={value!r} is not valid{errors.nearest(value, words)}; {name}: {', '.join(words)}"
+                f"{name}={value!r} is not valid{errors.did_you_mean(value, words)}; {name}: {', '.join(words)}"
             )
 
 
-def several(names: str | Sequence[str]) -> tuple[str, ...]:
+def as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
     """A name or a list of names, as a tuple."""
     return (names,) if isinstance(names, str) else tuple(names)
 

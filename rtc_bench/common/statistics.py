@@ -68,18 +68,18 @@ def episodes_to_settle(differences: Sequence[np.ndarray], *, power: float = 0.8)
     ``differences``: an array [E] of paired differences a task.
     """
     mean = float(np.mean([sample.mean() for sample in differences]))
-    spread = float(np.sum([sample.var() for sample in differences])) / len(differences) ** 2
-    if mean == 0 or spread == 0:
+    variance = float(np.sum([sample.var() for sample in differences])) / len(differences) ** 2
+    if mean == 0 or variance == 0:
         return None
     reach = quantile(0.95) + statistics.NormalDist().inv_cdf(power)
-    return math.ceil(spread * (reach / mean) ** 2)
+    return math.ceil(variance * (reach / mean) ** 2)
 
 
 def two_proportion_p(successes: tuple[int, int], trials: tuple[int, int]) -> float:
     """Two-sided p of the pooled two-proportion z-test: how likely so large a difference is if both rates are equal."""
     pooled = sum(successes) / sum(trials)
-    spread = math.sqrt(pooled * (1 - pooled) * sum(1 / n for n in trials))
-    if spread == 0:  # all solved, or none
+    standard_error = math.sqrt(pooled * (1 - pooled) * sum(1 / n for n in trials))
+    if standard_error == 0:  # all solved, or none
         return 1.0
-    z = abs(successes[0] / trials[0] - successes[1] / trials[1]) / spread
+    z = abs(successes[0] / trials[0] - successes[1] / trials[1]) / standard_error
     return 2 * (1 - statistics.NormalDist().cdf(z))

@@ -49,16 +49,16 @@ def show(title: str, table: Table, bold: Collection[tuple[int, int]] = ()) -> No
     import rich.console
     import rich.table
 
-    drawn = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
+    rich_table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title, title_style="bold", title_justify="left")
     for column, name in enumerate(table.header):
-        drawn.add_column(name, justify="left" if column < table.lead else "right", no_wrap=True)
+        rich_table.add_column(name, justify="left" if column < table.lead else "right", no_wrap=True)
     groups = [line[0] if table.lead > 1 else "" for line in table.lines]
     for number, line in enumerate(table.lines):
         texts = [text.replace("[", r"\[") for text in line]
         texts = [f"[bold]{text}[/]" if (number, column) in bold else text for column, text in enumerate(texts)]
         if number and groups[number] and groups[number] == groups[number - 1]:
             texts[0] = ""
-        drawn.add_row(*texts, end_section=groups[number : number + 2] != groups[number : number + 1] * 2)
+        rich_table.add_row(*texts, end_section=groups[number : number + 2] != groups[number : number + 1] * 2)
     console = rich.console.Console()
     width = 2 + sum(3 + max(map(len, texts)) for texts in zip(table.header, *table.lines, strict=True))
-    (console if console.width >= width else rich.console.Console(width=width)).print(drawn)
+    (console if console.width >= width else rich.console.Console(width=width)).print(rich_table)

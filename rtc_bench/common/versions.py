@@ -30,11 +30,11 @@ def collect() -> dict[str, str]:
     import jax
 
     command = shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
-    made_by = {"commit": commit(), "command": command, "python": platform.python_version()}
+    session = {"commit": commit(), "command": command, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            made_by[package] = importlib.metadata.version(package)
+            session[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            made_by[package] = "not installed"
+            session[package] = "not installed"
     devices = jax.devices()
-    return {**made_by, "device": f"{len(devices)} x {devices[0].device_kind}", "platform": devices[0].platform}
+    return {**session, "device": f"{len(devices)} x {devices[0].device_kind}", "platform": devices[0].platform}

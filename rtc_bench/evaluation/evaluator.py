@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from rtc_bench.common import devices
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 from rtc_bench.evaluation import timeline
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base
@@ -76,7 +76,7 @@ class Evaluator:
     def __init__(self, env: task_env.TaskEnv, policy: flow.FlowPolicy, *strategies: base.Strategy, batch: int = 512):
         self.env, self.policy, self.strategies = env, policy, strategies
         self.devices = jax.device_count()
-        self.local = -(-batch // self.devices)
+        self.episodes_per_device = -(-batch // self.devices)
         self._sharded = devices.ShardedFunction(self._episodes, shared=3)
 
     def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int, strategy_index: int = 0) -> Outcomes:
@@ -99,7 +99,7 @@ class Evaluator:
 
     def _episodes_per_run(self, episodes: int) -> int:
         """How many a run of the program plays: runs of equal size, no larger than the batch."""
-        runs = -(-episodes // (self.local * self.devices))
+        runs = -(-episodes // (self.episodes_per_device * self.devices))
         return -(-episodes // (runs * self.devices)) * self.devices
 
     def _arguments(self, first: int, count: int, *, seed: int, delay: int, horizon: int, strategy_index: int) -> tuple:
@@ -113,7 +113,7 @@ class Evaluator:
         block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
-        started = self._start(policy, cell, keys)
+        started = self._initial_carry(policy, cell, keys)
         started = started._replace(run=started.run._replace(over=jnp.arange(batch) >= count))  # padding is over
 
         def cycle(carry: tuple[Array, _CycleCarry]) -> tuple[Array, _CycleCarry]:
@@ -137,13 +137,13 @@ class Evaluator:
             run.solved, run.reward, run.length, run.change / steps, run.boundary_change / jnp.maximum(run.boundaries, 1)
         )
 
-    def _start(self, policy: flow.FlowPolicy, cell: TracedCell, keys: Array) -> _CycleCarry:
+    def _initial_carry(self, policy: flow.FlowPolicy, cell: TracedCell, keys: Array) -> _CycleCarry:
         batch = keys.shape[0]
         obs, state = self.env.reset(keys[0], batch)
         zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
         run = _StepCarry(state, obs, jnp.zeros((batch, self.env.action_size)), no, no, zero, zero, zero, zero, zero)
-        firsts = [functools.partial(strategy.first, policy) for strategy in self.strategies]
-        chunk = self._switched(cell, "first", firsts, obs, self._noise(keys, jnp.int32(0)))
+        first_chunks = [functools.partial(strategy.first, policy) for strategy in self.strategies]
+        chunk = self._switched(cell, "first", first_chunks, obs, self._noise(keys, jnp.int32(0)))
         memory = tuple(strategy.init(policy, batch) for strategy in self.strategies)
         return _CycleCarry(run, chunk, memory, keys, jnp.arange(batch))
 
@@ -164,8 +164,8 @@ class Evaluator:
         Episodes that are over wait at the start: where they ended much may touch, and slow the physics of all.
         """
         run, _, _, keys, number = episodes
-        _, rest = self.env.reset(keys[0], keys.shape[0])
-        run = run._replace(state=self.env.where(run.over, rest, run.state))
+        _, start_state = self.env.reset(keys[0], keys.shape[0])
+        run = run._replace(state=self.env.where(run.over, start_state, run.state))
         executing, memory = self._plan(policy, cell, time, episodes)
 
         def step(index: Array, run: _StepCarry) -> _StepCarry:
@@ -187,8 +187,8 @@ class Evaluator:
         alive = (~episodes.run.over).sum(dtype=jnp.int32)
 
         def plan(index: int, request: base.Request, memory: tuple) -> tuple[Array, tuple]:
-            new, own = _plan_alive(self.strategies[index], policy, request, memory[index], alive)
-            return new, (*memory[:index], own, *memory[index + 1 :])
+            new, own_memory = _plan_alive(self.strategies[index], policy, request, memory[index], alive)
+            return new, (*memory[:index], own_memory, *memory[index + 1 :])
 
         plans = [functools.partial(plan, index) for index in range(len(self.strategies))]
         new, memory = jax.lax.switch(cell.strategy_index, plans, request, episodes.memory)
@@ -199,12 +199,13 @@ class Evaluator:
     ) -> Array:
         """The action [B, A] at a step of a cycle."""
 
-        def correct(strategy: base.Strategy, own: base.Memory, action: Array) -> Array:
-            return strategy.correct(policy, obs, action, index, own)
+        def correct(strategy: base.Strategy, own_memory: base.Memory, action: Array) -> Array:
+            return strategy.correct(policy, obs, action, index, own_memory)
 
         action = jnp.take(executing, index, axis=1)
         corrections = [
-            functools.partial(correct, strategy, own) for strategy, own in zip(self.strategies, memory, strict=True)
+            functools.partial(correct, strategy, own_memory)
+            for strategy, own_memory in zip(self.strategies, memory, strict=True)
         ]
         action = self._switched(cell, "correct", corrections, action)
         return jnp.clip(action, self.env.action_low[None], self.env.action_high[None])
@@ -220,7 +221,7 @@ class Evaluator:
         keys = jax.random.fold_in(key, episode)[None]
         step, plan, act = (self._jitted(name) for name in ("_step", "_plan", "_action"))
         poses = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
-        episodes, frames = self._jitted("_start")(self.policy, cell, keys), []
+        episodes, frames = self._jitted("_initial_carry")(self.policy, cell, keys), []
         for time in range(self.env.max_steps):
             run, index = episodes.run, jnp.int32(time % horizon)
             frames.append(poses(run.state))

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rtc_bench.common import errors, statistics
@@ -42,6 +42,11 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 # A column that comes later gets a default, which stands for it in the runs made before; then their tables can be read.
 REQUIRED = tuple(field.name for field in dataclasses.fields(Row) if field.default is dataclasses.MISSING)
 _DECIMALS = {"seconds": 3}
+
+
+def unique_values(rows: Sequence[Row], column: str) -> list:
+    """The values of a column, in their order."""
+    return list(dict.fromkeys(getattr(row, column) for row in rows))
 
 
 def summarise(outcomes, **columns: Any) -> Row:

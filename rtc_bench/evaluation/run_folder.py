@@ -61,7 +61,7 @@ class LoadedRuns:
     rows: list[results.Row]
     episodes: dict[results.Cell, EpisodeOutcomes]
     manifests: list[dict[str, Any]]  # one a folder, with "folder"
-    origin: list[str]  # what made them, a line a session
+    sessions: list[str]  # what made them, a line a session
 
 
 def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
@@ -119,7 +119,7 @@ def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def _strategy_names(manifest: Mapping[str, Any]) -> set[str]:
-    return {registry.name_of(spec) for spec in schema.several(manifest["settings"]["strategy"])}
+    return {registry.name_of(spec) for spec in schema.as_tuple(manifest["settings"]["strategy"])}
 
 
 class RunFolder:
@@ -134,8 +134,8 @@ class RunFolder:
         manifest = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
             self._check_same_run(files.read_manifest(self.manifest_file, *manifest, "versions"), manifest)
-            if self.table.exists():
-                rows = {row.cell: row for row in results.read(self.table)}
+            if self.results_file.exists():
+                rows = {row.cell: row for row in results.read(self.results_file)}
                 self.episodes = {task: read_episodes(self.folder, task) for task in {row.task for row in rows.values()}}
                 self.rows = {cell: row for cell, row in rows.items() if cell in self.episodes[row.task]}
         else:
@@ -143,7 +143,7 @@ class RunFolder:
             files.write_manifest(self.manifest_file, {**manifest, "versions": [versions.collect()]})
 
     @property
-    def table(self) -> pathlib.Path:
+    def results_file(self) -> pathlib.Path:
         """results.csv"""
         return self.folder / "results.csv"
 
@@ -167,10 +167,10 @@ class RunFolder:
         self.order = {cell: number for number, cell in enumerate(cells)}
         missing = [cell for cell in self.order if cell not in self.rows]
         if missing:
-            self._credit([versions.collect()])
+            self._record_sessions([versions.collect()])
         return missing
 
-    def _credit(self, sessions: Sequence[Mapping[str, Any]]) -> None:
+    def _record_sessions(self, sessions: Sequence[Mapping[str, Any]]) -> None:
         """Name the sessions that ran cells in the manifest."""
         manifest = files.read_manifest(self.manifest_file, "versions")
         if new := [session for session in sessions if session not in manifest["versions"]]:
@@ -191,7 +191,7 @@ class RunFolder:
             episodes = manifest["settings"]["episodes"]
             rows = [row for row in lender.rows if row.cell in missing and row.episodes == episodes]
             if rows:
-                self._credit(lender.manifests[0]["versions"])
+                self._record_sessions(lender.manifests[0]["versions"])
             for row in rows:
                 self.add(row, types.SimpleNamespace(**lender.episodes[row.cell]))
                 missing.discard(row.cell)
@@ -201,15 +201,15 @@ class RunFolder:
         self.rows[row.cell] = row
         episodes = self.episodes.setdefault(row.task, {})
         episodes[row.cell] = {name: np.asarray(getattr(outcomes, name)) for name in EPISODE_COLUMNS}
-        ordered = {cell: episodes[cell] for cell in sorted(episodes, key=self._number)}
+        ordered = {cell: episodes[cell] for cell in sorted(episodes, key=self._position)}
         _write_episodes(self.folder, row.task, ordered)
-        files.write_whole(self.table, results.csv_text(self.sorted_rows()).encode())
+        files.write_whole(self.results_file, results.csv_text(self.sorted_rows()).encode())
 
     def sorted_rows(self) -> list[results.Row]:
         """Rows in the planned order."""
-        return sorted(self.rows.values(), key=lambda row: self._number(row.cell))
+        return sorted(self.rows.values(), key=lambda row: self._position(row.cell))
 
-    def _number(self, cell: results.Cell) -> int:
+    def _position(self, cell: results.Cell) -> int:
         return self.order.get(cell, len(self.order))
 
 

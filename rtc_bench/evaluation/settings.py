@@ -9,7 +9,7 @@ from rtc_bench.common import errors, schema
 
 WANDB_MODES = ("offline", "online", "disabled")
 HORIZON_WORDS = ("auto", "all")
-STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
+DEFAULT_STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,9 @@ class SweepConfig(schema.Settings):
     """A sweep of delay and execution horizon over tasks and strategies."""
 
     task: str | tuple[str, ...] = "all"  # a name, a list, or all: every task that has a policy
-    strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
+    strategy: str | tuple[str, ...] = (
+        DEFAULT_STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
+    )
     delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
     episodes: int = 256  # a cell
@@ -67,12 +69,12 @@ class SweepConfig(schema.Settings):
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies, always as a tuple."""
-        return schema.several(self.strategy)
+        return schema.as_tuple(self.strategy)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks, always as a tuple."""
-        return schema.several(self.task)
+        return schema.as_tuple(self.task)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class CompareConfig(SweepConfig):
     @property
     def baselines(self) -> tuple[str, ...]:
         """The baselines, always as a tuple."""
-        return schema.several(self.baseline)
+        return schema.as_tuple(self.baseline)
 
 
 def delay_horizon_pairs(delay: Any, horizon: Any, chunk: int) -> tuple[tuple[int, int], ...]:

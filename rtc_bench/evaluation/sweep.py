@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from rtc_bench.common import devices, progress, schema
-from rtc_bench.evaluation import evaluator, loading, results, run_folder, settings
+from rtc_bench import policies
+from rtc_bench.common import devices, progress
+from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base, registry
 
 
-def folder_of(config: settings.SweepConfig) -> pathlib.Path:
+def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
     """The run folder: ``out``, or one named after the settings, so that the same command finds its run again."""
     if config.out:
         return pathlib.Path(config.out)
@@ -33,36 +34,36 @@ def short_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-class Sweep(NamedTuple):
+class PreparedSweep(NamedTuple):
     """A sweep that is ready to run."""
 
     config: settings.SweepConfig
-    policies: dict[str, loading.TaskPolicy]  # by task
+    task_policies: dict[str, sweep_inputs.TaskPolicy]  # by task
     strategies: dict[str, base.Strategy]  # by name
     cells: list[results.Cell]
-    identity: dict[str, str]  # digests, see ``loading.digests``
+    identity: dict[str, str]  # digests, see ``sweep_inputs.digests``
 
 
-def prepare(config: settings.SweepConfig) -> Sweep:
+def prepare(config: settings.SweepConfig) -> PreparedSweep:
     """Everything that can be refused is refused here: ConfigError, UnknownTask, UnknownStrategy and CheckpointError."""
     for spec in config.strategies:
-        registry.check(spec)
-    paths = loading.checkpoint_files(config)
+        registry.check_spec(spec)
+    paths = sweep_inputs.checkpoint_files(config)
     pairs = {}
     for task, path in paths.items():  # typos are told before JAX starts
-        chunk = checkpoint.header(path).get("config", {}).get("horizon", schema.PREDICTION_HORIZON)
+        chunk = checkpoint.read_header(path).get("config", {}).get("horizon", policies.PREDICTION_HORIZON)
         pairs[task] = settings.delay_horizon_pairs(config.delay, config.horizon, chunk)
     devices.setup()
-    strategies = loading.build_strategies(config)
-    policies = {task: loading.task_policy(config, task, path) for task, path in paths.items()}
-    for task_policy in policies.values():
+    strategies = sweep_inputs.build_strategies(config)
+    task_policies = {task: sweep_inputs.load_task_policy(config, task, path) for task, path in paths.items()}
+    for task_policy in task_policies.values():
         for strategy in strategies.values():
             strategy.check(task_policy.policy)
-    cells = [(task, name, d, s) for task in policies for name in strategies for d, s in pairs[task]]
-    return Sweep(config, policies, strategies, cells, loading.digests(policies, strategies))
+    cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task]]
+    return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
 
 
-def fill(sweep: Sweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> bool:
+def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> bool:
     """Play what is missing in a run folder, and cannot be taken from the ``lenders``; true if something was.
 
     Raises ConfigError for the folder of another run.
@@ -76,7 +77,7 @@ def fill(sweep: Sweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = (
     return bool(missing)
 
 
-def _play(sweep: Sweep, run: run_folder.RunFolder, cells: list[results.Cell]) -> None:
+def _play(sweep: PreparedSweep, run: run_folder.RunFolder, cells: list[results.Cell]) -> None:
     config, names = sweep.config, list(sweep.strategies)
     evaluators = _evaluators(sweep, list(dict.fromkeys(cell[0] for cell in cells)))
     current_task, evaluate = "", None
@@ -89,16 +90,16 @@ def _play(sweep: Sweep, run: run_folder.RunFolder, cells: list[results.Cell]) ->
             pair = {"delay": delay, "horizon": horizon}
             outcomes = evaluate(seed=config.seed, episodes=config.episodes, **pair, strategy_index=names.index(name))
             columns = {"task": task, "strategy": name, **pair, "seed": config.seed}
-            columns |= {"policy": sweep.policies[task].label, "seconds": time.perf_counter() - began}
+            columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
             run.add(results.summarise(outcomes, **columns), outcomes)
         advance(len(cells), len(cells))
 
 
-def _evaluators(sweep: Sweep, tasks: list[str]) -> Iterator[tuple[str, evaluator.Evaluator]]:
+def _evaluators(sweep: PreparedSweep, tasks: list[str]) -> Iterator[tuple[str, evaluator.Evaluator]]:
     """Each task's evaluator; the next one compiles while one is used, because compiling leaves a core idle."""
 
     def compiled(task: str) -> evaluator.Evaluator:
-        env, policy = sweep.policies[task].env, sweep.policies[task].policy
+        env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
         evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
         evaluate.compile(sweep.config.episodes)
         return evaluate

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from rtc_bench import envs
-from rtc_bench.common import devices, schema
-from rtc_bench.envs import env as task_env
-from rtc_bench.envs import render as scene_pictures
-from rtc_bench.evaluation import evaluator, loading
+from rtc_bench import envs, policies
+from rtc_bench.common import devices
+from rtc_bench.envs import scene_pictures, task_env
+from rtc_bench.evaluation import evaluator, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.policies import flow
 from rtc_bench.reporting import settings as reporting_settings
@@ -59,21 +58,26 @@ def save(env: task_env.TaskEnv, films: Films, path: pathlib.Path, *, count: int 
 
 def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
     """Simulate one episode and save its picture. Raises UnknownTask, ConfigError, CheckpointError."""
-    envs.tasks.check(config.task)
+    envs.tasks.check_name(config.task)
     devices.setup()
-    delay, horizon = evaluation_settings.delay_horizon_pairs(config.delay, "auto", schema.PREDICTION_HORIZON)[0]
+    delay, horizon = evaluation_settings.delay_horizon_pairs(config.delay, "auto", policies.PREDICTION_HORIZON)[0]
     strategies: dict[str, base.Strategy]
     if config.policy in ("none", "random"):
         env = envs.make(config.task)
         zeros = jnp.zeros(env.obs_size)
         policy = flow.FlowPolicy({}, flow.FlowConfig(env.obs_size, env.action_size), zeros, zeros + 1)
         strategies = {config.policy: _Unplanned(random=config.policy == "random")}
-        delay, horizon = 0, schema.PREDICTION_HORIZON
+        delay, horizon = 0, policies.PREDICTION_HORIZON
     else:
-        sweep = evaluation_settings.SweepConfig(task=config.task, policy=config.policy, strategy=config.strategies)
-        strategies, path = loading.build_strategies(sweep), loading.checkpoint_files(sweep)[config.task]
-        loaded = loading.task_policy(sweep, config.task, path)
-        env, policy = loaded.env, loaded.policy
+        sweep_config = evaluation_settings.SweepConfig(
+            task=config.task, policy=config.policy, strategy=config.strategies
+        )
+        strategies, path = (
+            sweep_inputs.build_strategies(sweep_config),
+            sweep_inputs.checkpoint_files(sweep_config)[config.task],
+        )
+        task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path)
+        env, policy = task_policy.env, task_policy.policy
         for strategy in strategies.values():
             strategy.check(policy)
     episode = {"seed": config.seed, "episode": config.episode, "delay": delay, "horizon": horizon}

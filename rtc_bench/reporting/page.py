@@ -40,7 +40,7 @@ of episodes solved. Strategies met the same actuation and flow noise in the same
 ALL_PAIRS = "Over all (d, s) pairs that were run"
 
 
-class Film(NamedTuple):
+class CaptionedFilm(NamedTuple):
     """One episode under every strategy."""
 
     path: pathlib.Path  # GIF
@@ -56,16 +56,16 @@ class Report(NamedTuple):
     comparisons: Sequence[paired_comparison.Comparison]
     ranking_of_all_pairs: tables.Table | None  # where more (d, s) pairs were run than one a delay
     costs: Sequence[chunk_cost.ChunkCost]
-    film: Film | str  # or why there is none
+    film: CaptionedFilm | str  # or why there is none
 
 
-def write(path: pathlib.Path, report: Report) -> None:
+def write(path: pathlib.Path, contents: Report) -> None:
     """The page."""
-    runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, film = report
-    curves, horizons = figures.delays(runs.rows), figures.horizons(runs.rows)
+    runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, film = contents
+    curves, horizons = figures.rates_over_delay(runs.rows), figures.rates_over_horizon(runs.rows)
     single_delays = [comparison for comparison in comparisons if comparison.delay is not None]
     sentences = _sentences(single_delays)
-    differences = figures.differences(comparisons, outcomes.strategies)
+    differences = figures.differences_over_delay(comparisons, outcomes.strategies)
     parts = [
         f"<p class=quiet>{_extent(outcomes, runs)}</p>",
         _list(sentences) if sentences else "",
@@ -77,7 +77,7 @@ def write(path: pathlib.Path, report: Report) -> None:
     ]
     if single_delays:
         parts.append(
-            f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(result_tables.by_delay(comparisons))}"
+            f"<h2>Against {html.escape(baseline)}, delay by delay</h2>{_table(result_tables.comparisons_by_delay(comparisons))}"
         )
         parts.append(
             "<p class=quiet>Episodes to settle: how many a task would probably (80 %) tell the two apart, if what was seen "
@@ -98,7 +98,7 @@ def write(path: pathlib.Path, report: Report) -> None:
     parts.append(f"<h2>One episode under each strategy</h2>{_film(film)}")
     rates = _table(result_tables.solve_rates(runs.rows))
     parts.append(f"<h2>All rates</h2><details><summary>show</summary>{rates}</details>")
-    parts.append(f"<h2>What made this</h2>{_list([_code(line) for line in runs.origin])}")
+    parts.append(f"<h2>What made this</h2>{_list([_code(line) for line in runs.sessions])}")
     title = "Solve rate over inference delay"
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -113,7 +113,7 @@ def _sentences(comparisons: Sequence[paired_comparison.Comparison]) -> list[str]
     by_strategy: dict[str, list[paired_comparison.Comparison]] = {}
     for comparison in comparisons:
         by_strategy.setdefault(comparison.strategy, []).append(comparison)
-    sentences = [html.escape(result_tables.sentence(own)) for own in by_strategy.values()]
+    sentences = [html.escape(result_tables.verdict_sentence(own)) for own in by_strategy.values()]
     return [sentence.replace(" = ", "&nbsp;=&nbsp;") for sentence in sentences]
 
 
@@ -137,25 +137,25 @@ def _code(line: str) -> str:
 def _panels(drawings: Sequence[figures.Figure | None], *, large: bool = False) -> str:
     """All panels beside each other as far as the screen allows; the first of large ones has a legend."""
     panels = [(figure, panel) for figure in drawings if figure for panel in figure.panels]
-    drawn = [
+    svgs = [
         figures.svg(figure, panel, large=large, legend=large and number == 0)
         for number, (figure, panel) in enumerate(panels)
     ]
-    return f'<div class="{"large " if large else ""}panels">{"".join(drawn)}</div>'
+    return f'<div class="{"large " if large else ""}panels">{"".join(svgs)}</div>'
 
 
 def _table(table: tables.Table) -> str:
     def line(texts: Sequence[str], tag: str) -> str:
         attributes = [" class=text" if column < table.lead else "" for column in range(len(texts))]
         escaped = [html.escape(text).replace("_", "_<wbr>") for text in texts]  # names may break on a phone
-        cells = [f"<{tag}{a}>{text}</{tag}>" for a, text in zip(attributes, escaped, strict=True)]
-        return f"<tr>{''.join(cells)}</tr>"
+        html_cells = [f"<{tag}{a}>{text}</{tag}>" for a, text in zip(attributes, escaped, strict=True)]
+        return f"<tr>{''.join(html_cells)}</tr>"
 
     rows = "".join(line(texts, "td") for texts in table.lines)
     return f"<div class=table><table><thead>{line(table.header, 'th')}</thead><tbody>{rows}</tbody></table></div>"
 
 
-def _film(film: Film | str) -> str:
+def _film(film: CaptionedFilm | str) -> str:
     if isinstance(film, str):
         return f"<p>{html.escape(film)}</p>"
     data = base64.b64encode(film.path.read_bytes()).decode()

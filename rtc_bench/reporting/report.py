@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtc_bench import envs
-from rtc_bench.analysis import paired_comparison, success_curves
+from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import devices, errors, files, tables
-from rtc_bench.evaluation import chunk_cost, loading, run_folder
+from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.policies import checkpoint
 from rtc_bench.reporting import figures, film, page, result_tables
@@ -18,8 +18,8 @@ from rtc_bench.strategies import base
 
 def write_summary(runs: run_folder.LoadedRuns, folder: pathlib.Path) -> None:
     """curves.png and README.md into ``folder``."""
-    figures.save(figures.delays(runs.rows), folder / "curves.png")
-    parts = [result_tables.markdown_page(runs.rows, runs.origin)]
+    figures.save(figures.rates_over_delay(runs.rows), folder / "curves.png")
+    parts = [result_tables.markdown_page(runs.rows, runs.sessions)]
     if ranking := _ranking_of_all_pairs(runs, _default_baseline(runs)):
         parts += [f"## {page.ALL_PAIRS}", "", *tables.markdown(ranking), ""]
     files.write_whole(folder / "README.md", "\n".join(parts).encode())
@@ -31,16 +31,18 @@ def report(config: reporting_settings.ReportConfig) -> pathlib.Path:
     outcomes, baseline = paired_comparison.PairedOutcomes(runs), config.baseline or _default_baseline(runs)
     comparisons = paired_comparison.against_baseline(outcomes, baseline)
     folder = pathlib.Path(config.out or pathlib.Path(config.runs[0]) / "report")
-    drawn = {"curves": figures.delays(runs.rows), "horizons": figures.horizons(runs.rows)}
-    drawn |= {"differences": figures.differences(comparisons, outcomes.strategies)}
-    drawn |= {"smoothness": figures.boundary_changes(runs.rows)}
-    for name, figure in drawn.items():
+    figures_by_name = {"curves": figures.rates_over_delay(runs.rows), "horizons": figures.rates_over_horizon(runs.rows)}
+    figures_by_name |= {"differences": figures.differences_over_delay(comparisons, outcomes.strategies)}
+    figures_by_name |= {"smoothness": figures.boundary_changes(runs.rows)}
+    for name, figure in figures_by_name.items():
         if figure:
             figures.save(figure, folder / f"{name}.png", folder / f"{name}.pdf")
     if comparisons:
         tables.write(paired_comparison.records(comparisons), folder / "comparisons.csv")
-    costs, episode = _replay(runs, baseline, folder)
-    contents = page.Report(runs, outcomes, baseline, comparisons, _ranking_of_all_pairs(runs, baseline), costs, episode)
+    costs, captioned_film = _costs_and_film(runs, baseline, folder)
+    contents = page.Report(
+        runs, outcomes, baseline, comparisons, _ranking_of_all_pairs(runs, baseline), costs, captioned_film
+    )
     page.write(folder / "index.html", contents)
     files.write_whole(folder / "results.md", _appendix(contents).encode())
     result_tables.show_solve_rates(runs.rows)
@@ -49,7 +51,7 @@ def report(config: reporting_settings.ReportConfig) -> pathlib.Path:
 
 
 def _default_baseline(runs: run_folder.LoadedRuns) -> str:
-    names = success_curves.unique(runs.rows, "strategy")
+    names = results.unique_values(runs.rows, "strategy")
     return "naive" if "naive" in names else names[0]
 
 
@@ -62,10 +64,10 @@ def _ranking_of_all_pairs(runs: run_folder.LoadedRuns, baseline: str) -> tables.
 
 
 def _appendix(contents: page.Report) -> str:
-    parts = [result_tables.markdown_page(contents.runs.rows, contents.runs.origin)]
+    parts = [result_tables.markdown_page(contents.runs.rows, contents.runs.sessions)]
     ranking = result_tables.ranking(contents.comparisons, contents.outcomes, contents.baseline)
     titled = {f"Against {contents.baseline}": ranking}
-    titled["Delay by delay"] = result_tables.by_delay(contents.comparisons)
+    titled["Delay by delay"] = result_tables.comparisons_by_delay(contents.comparisons)
     if contents.ranking_of_all_pairs:
         titled[page.ALL_PAIRS] = contents.ranking_of_all_pairs
     if contents.costs:
@@ -75,20 +77,20 @@ def _appendix(contents: page.Report) -> str:
     return "\n".join(parts)
 
 
-def _replay(
+def _costs_and_film(
     runs: run_folder.LoadedRuns, baseline: str, folder: pathlib.Path
-) -> tuple[list[chunk_cost.ChunkCost], page.Film | str]:
+) -> tuple[list[chunk_cost.ChunkCost], page.CaptionedFilm | str]:
     """What needs the run's policies: costs and a film; or why there is none."""
     try:
-        episode, policy, strategies = film_episode(runs, folder / "episode.gif", folder / "episode.png")
+        captioned_film, task_policy, strategies = film_episode(runs, folder / "episode.gif", folder / "episode.png")
     except (errors.ConfigError, checkpoint.CheckpointError, envs.tasks.UnknownTask) as error:
         return [], f"The run's policies or strategies are not here any more, so there is no film: {error}"
-    return chunk_cost.measure(policy.policy, {baseline: strategies[baseline], **strategies}), episode
+    return chunk_cost.measure(task_policy.policy, {baseline: strategies[baseline], **strategies}), captioned_film
 
 
 def film_episode(
     runs: run_folder.LoadedRuns, *paths: pathlib.Path
-) -> tuple[page.Film, loading.TaskPolicy, dict[str, base.Strategy]]:
+) -> tuple[page.CaptionedFilm, sweep_inputs.TaskPolicy, dict[str, base.Strategy]]:
     """One episode under every strategy into the files (.gif: animation; .png, .pdf: strips), and what played it.
 
     Raises ConfigError, CheckpointError and UnknownTask if a policy or a strategy is not what was run any more.
@@ -99,26 +101,26 @@ def film_episode(
         raise errors.ConfigError(f"no settings say what strategy {missing[0]!r} is")
     strategies = {name: strategies[name] for name in outcomes.strategies}
     task, delay, horizon, number = paired_comparison.most_telling_episode(outcomes)
-    loaded = _task_policy(runs, task)
+    task_policy = _load_task_policy(runs, task)
     episode = {"seed": runs.rows[0].seed, "delay": delay, "horizon": horizon, "episode": number}
-    films = film.side_by_side(loaded.env, loaded.policy, strategies, **episode)
+    films = film.side_by_side(task_policy.env, task_policy.policy, strategies, **episode)
     for path in paths:
-        film.save(loaded.env, films, path, every=2)
+        film.save(task_policy.env, films, path, every=2)
     caption = f"{task}, d = {delay}, s = {horizon}, episode {number}"
     if len({title.rpartition(": ")[2] for title in films}) > 1:
         caption += ", chosen because strategies differ in it"
-    return page.Film(paths[0], caption), loaded, strategies
+    return page.CaptionedFilm(paths[0], caption), task_policy, strategies
 
 
 def _strategies_of(runs: run_folder.LoadedRuns) -> dict[str, base.Strategy]:
     """By name. Raises ConfigError for one that is not what was run any more."""
     strategies: dict[str, base.Strategy] = {}
     for manifest in runs.manifests:
-        own = loading.build_strategies(_sweep_config(manifest))
-        for name, digest in loading.digests({}, own).items():
+        run_strategies = sweep_inputs.build_strategies(_sweep_config(manifest))
+        for name, digest in sweep_inputs.digests({}, run_strategies).items():
             if digest != manifest["identity"].get(name):
                 raise errors.ConfigError(f"{name} is not what was run any more")
-        strategies |= own
+        strategies |= run_strategies
     return strategies
 
 
@@ -126,11 +128,11 @@ def _sweep_config(manifest: Mapping[str, Any]) -> evaluation_settings.SweepConfi
     return evaluation_settings.SweepConfig.from_mapping(manifest["settings"])
 
 
-def _task_policy(runs: run_folder.LoadedRuns, task: str) -> loading.TaskPolicy:
+def _load_task_policy(runs: run_folder.LoadedRuns, task: str) -> sweep_inputs.TaskPolicy:
     """The task's environment and policy. Raises ConfigError if it is not the one that was run any more."""
     manifest = next(manifest for manifest in runs.manifests if f"policy {task}" in manifest["identity"])
     config = dataclasses.replace(_sweep_config(manifest), task=task)
-    loaded = loading.task_policy(config, task, loading.checkpoint_files(config)[task])
-    if loaded.digest != manifest["identity"][f"policy {task}"]:
+    task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.checkpoint_files(config)[task])
+    if task_policy.digest != manifest["identity"][f"policy {task}"]:
         raise errors.ConfigError(f"policy={config.policy} now holds another policy for {task}")
-    return loaded
+    return task_policy

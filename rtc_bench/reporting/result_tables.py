@@ -9,18 +9,19 @@ from rtc_bench.evaluation import chunk_cost, results
 
 def solve_rates(rows: Sequence[results.Row]) -> tables.Table:
     """One line per task and strategy, one column per delay; then the means over tasks."""
-    rows = success_curves.default_rows(rows)
-    delays, tasks = sorted(success_curves.unique(rows, "delay")), success_curves.unique(rows, "task")
-    strategies = success_curves.unique(rows, "strategy")
+    rows = success_curves.rows_over_delay(rows)
+    delays, tasks = sorted(results.unique_values(rows, "delay")), results.unique_values(rows, "task")
+    strategies = results.unique_values(rows, "strategy")
     rates = {
         (row.task, row.strategy, row.delay): _with_interval(row.solve_rate, row.ci_low, row.ci_high) for row in rows
     }
     if len(tasks) > 1:
         for name in strategies:
             rates |= {
-                ("mean", name, delay): _with_interval(*rate) for delay, *rate in success_curves.mean_curve(rows, name)
+                (paired_comparison.MEAN_OVER_TASKS, name, delay): _with_interval(*rate)
+                for delay, *rate in success_curves.mean_curve(rows, name)
             }
-        tasks = [*tasks, "mean"]
+        tasks = [*tasks, paired_comparison.MEAN_OVER_TASKS]
     lines = [
         [task, name, *(rates.get((task, name, delay), "") for delay in delays)] for task in tasks for name in strategies
     ]
@@ -31,13 +32,13 @@ def _with_interval(rate: float, low: float, high: float) -> str:
     return f"{rate:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def markdown_page(rows: Sequence[results.Row], origin: Sequence[str] = ()) -> str:
-    """The curves and the solve rates as a Markdown page; ``origin`` are lines on what made it."""
-    episodes, seeds = (", ".join(map(str, success_curves.unique(rows, name))) for name in ("episodes", "seed"))
+def markdown_page(rows: Sequence[results.Row], sessions: Sequence[str] = ()) -> str:
+    """The curves and the solve rates as a Markdown page; ``sessions`` are lines on what made it."""
+    episodes, seeds = (", ".join(map(str, results.unique_values(rows, name))) for name in ("episodes", "seed"))
     caption = (
         f"Solve rate with its 95 % interval, {episodes} episodes a cell, s = max(d, 1) where it was run, seed {seeds}."
     )
-    made_by = ["Made by:", "", *(f"- {line}" for line in origin), ""] if origin else []
+    made_by = ["Made by:", "", *(f"- {line}" for line in sessions), ""] if sessions else []
     head = ["# Solve rate over inference delay", "", caption, "", *made_by, "![curves](curves.png)", ""]
     return "\n".join([*head, *tables.markdown(solve_rates(rows)), ""])
 
@@ -58,12 +59,12 @@ def show_solve_rates(rows: Sequence[results.Row]) -> None:
     tables.show("solve rate [95 % interval]", table, bold)
 
 
-def difference(comparison: paired_comparison.Comparison) -> str:
+def difference_text(comparison: paired_comparison.Comparison) -> str:
     """A difference with its interval as text, in thousandths of a solve rate with its sign."""
     return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
 
 
-def sentence(comparisons: Sequence[paired_comparison.Comparison]) -> str:
+def verdict_sentence(comparisons: Sequence[paired_comparison.Comparison]) -> str:
     """What a strategy's comparisons to one baseline, each at a single delay, come to in words."""
     name, baseline, parts = comparisons[0].strategy, comparisons[0].baseline, []
     for verdict, verb in (("ahead", "is ahead of"), ("behind", "is behind"), ("undecided", "is not told apart from")):
@@ -90,29 +91,29 @@ def ranking(
         if (mean := means[name]) is not None:
             line[1:] = [f"{mean:.3f}", "", "", "baseline" if name == baseline else "other cells than the baseline"]
             if comparison := overall.get(name):
-                line[2:] = [difference(comparison), f"{comparison.improvement:.2f}", comparison.verdict]
+                line[2:] = [difference_text(comparison), f"{comparison.improvement:.2f}", comparison.verdict]
         lines.append(line)
     return tables.Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
 
 
 def _mean_solve_rate(outcomes: paired_comparison.PairedOutcomes, strategy: str) -> float | None:
     """Mean over tasks and (d, s) pairs; None where some cell is missing."""
-    cells = [episodes for pair in outcomes.pairs for episodes in outcomes.by_task(strategy, pair).values()]
+    cells = [episodes for pair in outcomes.pairs for episodes in outcomes.episodes_by_task(strategy, pair).values()]
     if len(cells) < len(outcomes.tasks) * outcomes.cells_per_task:
         return None
     return float(sum(episodes["solved"].mean() for episodes in cells)) / len(cells)
 
 
-def by_delay(comparisons: Sequence[paired_comparison.Comparison]) -> tables.Table:
+def comparisons_by_delay(comparisons: Sequence[paired_comparison.Comparison]) -> tables.Table:
     """Every comparison at a single delay."""
     lines = [
         [
             comparison.strategy,
             str(comparison.delay),
             f"{comparison.rate:.3f}",
-            difference(comparison),
+            difference_text(comparison),
             comparison.verdict,
-            episodes_needed(comparison),
+            episodes_to_settle(comparison),
         ]
         for comparison in comparisons
         if comparison.delay is not None
@@ -120,7 +121,7 @@ def by_delay(comparisons: Sequence[paired_comparison.Comparison]) -> tables.Tabl
     return tables.Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
 
 
-def episodes_needed(comparison: paired_comparison.Comparison) -> str:
+def episodes_to_settle(comparison: paired_comparison.Comparison) -> str:
     """Episodes a task that an undecided comparison would take."""
     if comparison.verdict != "undecided":
         return ""
@@ -145,8 +146,8 @@ def verdicts(
         single = [comparison.verdict for comparison in by_task if comparison.delay == mean.delay]
         counts = f"{single.count('ahead')} / {single.count('behind')} of {mean.tasks}" if mean.delay is not None else ""
         delay = "all" if mean.delay is None else str(mean.delay)
-        rates = [f"{mean.rate:.3f}", f"{mean.rate - mean.difference:.3f}", difference(mean), mean.verdict]
-        lines.append([delay, *rates, counts, episodes_needed(mean)])
+        rates = [f"{mean.rate:.3f}", f"{mean.rate - mean.difference:.3f}", difference_text(mean), mean.verdict]
+        lines.append([delay, *rates, counts, episodes_to_settle(mean)])
     names = (comparisons[0].strategy, comparisons[0].baseline)
     columns = ("difference [95 %]", "verdict", "tasks ahead / behind", "episodes to settle")
     return tables.Table(("d", *names, *columns), lines)

@@ -25,7 +25,7 @@ class RenderConfig(schema.Settings):
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies, always as a tuple."""
-        return schema.several(self.strategy)
+        return schema.as_tuple(self.strategy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,4 +45,4 @@ class ReportConfig(schema.Settings):
     @property
     def runs(self) -> tuple[str, ...]:
         """The folders, always as a tuple."""
-        return schema.several(self.run)
+        return schema.as_tuple(self.run)

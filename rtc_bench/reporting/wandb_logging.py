@@ -1,11 +1,11 @@
-"""Weights & Biases, and nothing else, knows this module. Offline by default: no account, `wandb sync` later."""
+"""Logging to Weights & Biases; nothing else imports wandb. Offline by default: no account, `wandb sync` later."""
 
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rtc_bench.analysis import success_curves
+from rtc_bench.analysis import paired_comparison, success_curves
 from rtc_bench.common import errors, files
 from rtc_bench.evaluation import results, settings
 from rtc_bench.reporting import figures
@@ -28,11 +28,11 @@ def log(
     """
     if config.mode == "disabled":
         return
-    own = folder.resolve() / "wandb"
-    own.mkdir(parents=True, exist_ok=True)
+    wandb_folder = folder.resolve() / "wandb"
+    wandb_folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # all it writes is here, whatever the home folder is like
-        os.environ.setdefault(name, str(own))
+        os.environ.setdefault(name, str(wandb_folder))
     import wandb
 
     try:
@@ -66,7 +66,7 @@ def log(
         for picture in filter(pathlib.Path.exists, pictures):
             kind = wandb.Video if picture.suffix == ".gif" else wandb.Image
             run.log({picture.stem: kind(str(picture))})
-    files.write_whole(own / LOGGED, b"")
+    files.write_whole(wandb_folder / LOGGED, b"")
 
 
 def is_logged(folder: pathlib.Path) -> bool:
@@ -76,7 +76,7 @@ def is_logged(folder: pathlib.Path) -> bool:
 
 def charts(rows: Sequence[results.Row]) -> dict[str, dict[str, success_curves.Curve]]:
     """For each diagram, the mean over tasks first, the strategies' curves."""
-    panels = figures.delays(rows).panels
+    panels = figures.rates_over_delay(rows).panels
     return {panel.title: {name: curve for name, curve in panel.curves.items() if curve} for panel in panels}
 
 
@@ -84,7 +84,8 @@ def metrics_by_delay(rows: Sequence[results.Row]) -> dict[int, dict[str, float]]
     """For each delay "<task or mean>/<strategy>" -> solve rate."""
     metrics: dict[int, dict[str, float]] = {delay: {} for delay in sorted({row.delay for row in rows})}
     for title, curves in charts(rows).items():
+        task = paired_comparison.MEAN_OVER_TASKS if title == figures.MEAN_TITLE else title
         for strategy, curve in curves.items():
             for delay, rate, *_ in curve:
-                metrics[delay][f"{'mean' if title == figures.MEAN else title}/{strategy}"] = rate
+                metrics[delay][f"{task}/{strategy}"] = rate
     return metrics

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rtc_bench.common import errors, schema
-from rtc_bench.strategies import base
-from rtc_bench.strategies import prefix_weights as weighting
+from rtc_bench.strategies import base, prefix_weights
 
 
 def backward_loss(chunks: Array, previous: Array, weights: Array) -> Array:
@@ -102,7 +101,7 @@ class Bid(base.Strategy):
         weak_chunks = None
         if self.use_weak:
             weak_chunks = self._chunks(policy.weak_policy(), request.obs, noise)
-        weights = weighting.prefix_weights(request.delay, size - request.horizon, size, "exp")
+        weights = prefix_weights.prefix_weights(request.delay, size - request.horizon, size, "exp")
         counted = self._counted(actions)
         return select(chunks, weak_chunks, request.previous, weights, keep=self.keep, counted=counted), memory
 

@@ -1,4 +1,4 @@
-"""Ways of executing action chunks: a registry of names, and strategies of one's own by dotted path."""
+"""Strategies by name, and one's own by file or dotted path."""
 
 import dataclasses
 import importlib
@@ -30,7 +30,7 @@ class UnknownStrategy(errors.ConfigError):
     """A strategy that is neither a name in the registry nor a class that can be imported."""
 
 
-def get(spec: str, **options: Any):
+def build(spec: str, **options: Any):
     """A strategy by name, "package.module:Class" or "folder/file.py:Class"; ``options`` set its fields.
 
     Raises UnknownStrategy, and ConfigError for options it does not have.
@@ -40,9 +40,9 @@ def get(spec: str, **options: Any):
     fields = [field.name for field in dataclasses.fields(cls)]
     for name in options:
         if name not in fields:
-            near = errors.nearest(name, fields)
+            near = errors.did_you_mean(name, fields)
             raise errors.ConfigError(f"strategy {spec!r} has no option {name!r}{near}; options: {', '.join(fields)}")
-    return cls(**{**fixed, **schema.typed(cls, options)})
+    return cls(**{**fixed, **schema.check_types(cls, options)})
 
 
 def name_of(spec: str) -> str:
@@ -50,20 +50,20 @@ def name_of(spec: str) -> str:
     return spec.rpartition(":")[2]
 
 
-def check(spec: str) -> None:
+def check_spec(spec: str) -> None:
     """Raise UnknownStrategy early, without importing, for what cannot be one."""
     if spec.endswith(".py"):
         raise UnknownStrategy(f"strategy {spec!r} is a file; name the class in it too: {spec}:Class")
     if spec in REGISTRY or ":" in spec or "." in spec:
         return
-    near = errors.nearest(spec, NAMES)
+    near = errors.did_you_mean(spec, NAMES)
     raise UnknownStrategy(
         f"unknown strategy {spec!r}{near}; strategies: {', '.join(NAMES)}, or your own as package.module:Class or file.py:Class"
     )
 
 
 def _imported(target: str):
-    check(target)
+    check_spec(target)
     source, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
     try:
         module = _from_file(pathlib.Path(source)) if source.endswith(".py") else _from_module(source)
@@ -79,7 +79,7 @@ def _imported(target: str):
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "plan")):
         names = [key for key, value in vars(module).items() if _is_strategy(value, module)]
         raise UnknownStrategy(
-            f"{source!r} has no strategy {name!r}{errors.nearest(name, names)}; it holds {', '.join(names) or 'none'}; "
+            f"{source!r} has no strategy {name!r}{errors.did_you_mean(name, names)}; it holds {', '.join(names) or 'none'}; "
             "a strategy is a frozen dataclass derived from rtc_bench.strategies.base.Strategy"
         )
     return cls

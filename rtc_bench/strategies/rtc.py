@@ -9,8 +9,7 @@ from jax import Array
 
 from rtc_bench.common import schema
 from rtc_bench.policies import flow, sampling
-from rtc_bench.strategies import base
-from rtc_bench.strategies import prefix_weights as weighting
+from rtc_bench.strategies import base, prefix_weights
 
 
 def guidance_weight(time: Array, limit: float) -> Array:
@@ -47,13 +46,13 @@ class Rtc(base.Strategy):
 
     def __post_init__(self):
         super().__post_init__()
-        schema.one_of(self, schedule=weighting.SCHEDULES)
+        schema.one_of(self, schedule=prefix_weights.SCHEDULES)
         schema.at_least(self, max_guidance_weight=0)
 
     def plan(self, policy, request, memory):
         """Euler steps of the guided velocity."""
         size = request.previous.shape[1]
-        weights = weighting.prefix_weights(request.delay, size - request.horizon, size, self.schedule)
+        weights = prefix_weights.prefix_weights(request.delay, size - request.horizon, size, self.schedule)
 
         def velocity(x_t: Array, modulation: flow.TimeModulation) -> Array:
             return guided_velocity(

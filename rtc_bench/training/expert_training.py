@@ -13,7 +13,7 @@ from jax import Array
 
 from rtc_bench import envs
 from rtc_bench.common import devices, files, progress, versions
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic, checkpoint
 from rtc_bench.training import curriculum, experts, learning_curves, ppo, search, settings
 
@@ -23,7 +23,7 @@ class RolloutState(NamedTuple):
 
     state: task_env.State
     history: experts.History
-    origin: Array  # [B] int32, the start state that the episode began at; 0 is the real start
+    start_index: Array  # [B] int32, the start state that the episode began at; 0 is the real start
 
 
 class ExpertTrainingState(NamedTuple):
@@ -48,22 +48,24 @@ class EpisodeCounts(NamedTuple):
 class ExpertTrainer:
     """RPO on one task: the environment, the network, and jitted iterations of several seeds at once, one on each device."""
 
-    def __init__(self, config: settings.ExpertConfig):
+    def __init__(self, config: settings.TrainExpertConfig):
         self.config = config
         self.env = envs.make(config.task, noise_std=config.noise_std)
         self.network = experts.build_network(config, self.env)
-        self.motors = experts.motor_count(self.env)
+        self.motor_count = experts.motor_count(self.env)
         self.seeds_at_once = min(config.seeds, jax.device_count())
         self.samples = config.envs * config.rollout
-        schedule = optax.linear_schedule(config.learning_rate, config.learning_rate * 0.1, self._updates(config.steps))
+        schedule = optax.linear_schedule(
+            config.learning_rate, config.learning_rate * 0.1, self._update_count(config.steps)
+        )
         adam = optax.adam(schedule, eps=1e-5)
         self.optimiser = optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
         self._iterate_sharded = devices.ShardedFunction(self._iterate, devices=self.seeds_at_once)
 
-    def _updates(self, steps: int) -> int:
+    def _update_count(self, steps: int) -> int:
         return max(1, steps // self.samples) * self.config.epochs * self.config.minibatches
 
-    def start(self, seed: int, paths: search.SolutionPaths) -> ExpertTrainingState:
+    def initial_state(self, seed: int, paths: search.SolutionPaths) -> ExpertTrainingState:
         """Untrained."""
         init_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.history * self.env.obs_size + self.env.action_size
@@ -71,11 +73,13 @@ class ExpertTrainer:
         expert = experts.Expert(params, jnp.asarray(paths.obs_mean), jnp.asarray(paths.obs_std))
         obs, state = self.env.reset(init_key, self.config.envs)
         rollout = RolloutState(state, self._initial_history(obs, expert), jnp.zeros(self.config.envs, jnp.int32))
-        starts = curriculum.initial(paths.states, limit=self.config.patience * paths.slowest)
+        starts = curriculum.untried_starts(paths.states, limit=self.config.patience * paths.slowest)
         return ExpertTrainingState(expert, self.optimiser.init(params), rollout, starts, key)
 
     def _initial_history(self, obs: Array, expert: experts.Expert) -> experts.History:
-        return experts.initial_history(obs, expert, history=self.config.history, action_size=self.env.action_size)
+        return experts.initial_history(
+            obs, expert, history_length=self.config.history, action_size=self.env.action_size
+        )
 
     def advance(
         self, states: list[ExpertTrainingState], iterations: int
@@ -94,20 +98,22 @@ class ExpertTrainer:
         expert, optimiser, rollout, starts, key = training
         key, start_key, roll_key, update_key = jax.random.split(key, 4)
         shape = (self.config.rollout, self.config.envs)
-        start_index = curriculum.sample(starts, shape, along_way=self.config.along_way, key=start_key)
+        next_start_index = curriculum.sample_start_indices(
+            starts, shape, along_way=self.config.along_way, key=start_key
+        )
         std = self.exploration(starts)
         control_step = functools.partial(self._control_step, starts, expert, std)
-        step_inputs = (start_index, jax.random.split(roll_key, self.config.rollout))
-        rollout, (steps, (origin, solved)) = jax.lax.scan(control_step, rollout, step_inputs)
+        step_inputs = (next_start_index, jax.random.split(roll_key, self.config.rollout))
+        rollout, (steps, (start_index, solved)) = jax.lax.scan(control_step, rollout, step_inputs)
         last_value = self.network.apply(expert.params, experts.features(rollout.history))[1]
         advantage = ppo.gae(
             steps.reward, steps.value, steps.done, last_value, gamma=self.config.gamma, decay=self.config.gae_decay
         )
         data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (steps, advantage, advantage + steps.value))
         params, optimiser = self._update(expert.params, optimiser, data, std, update_key)
-        origin, solved, ended = origin.ravel(), solved.ravel(), data[0].done
-        starts = curriculum.update(starts, origin, ended, solved)
-        counts = [(flag & mask).sum() for mask in (True, origin == 0) for flag in (ended, solved)]
+        start_index, solved, ended = start_index.ravel(), solved.ravel(), data[0].done
+        starts = curriculum.count_episodes(starts, start_index, ended, solved)
+        counts = [(flag & mask).sum() for mask in (True, start_index == 0) for flag in (ended, solved)]
         training = ExpertTrainingState(expert._replace(params=params), optimiser, rollout, starts, key)
         return training, EpisodeCounts(*counts)
 
@@ -117,8 +123,8 @@ class ExpertTrainer:
         return config.explore * (config.explore_solved / config.explore) ** curriculum.start_solve_rate(starts)
 
     def _update(
-        self, params: experts.Params, optimiser: Any, data, std: Array, key: Array
-    ) -> tuple[experts.Params, Any]:
+        self, params: experts.NetworkParams, optimiser: Any, data, std: Array, key: Array
+    ) -> tuple[experts.NetworkParams, Any]:
         """Several epochs of minibatches over the samples."""
 
         def epoch(carry, key):
@@ -155,19 +161,19 @@ class ExpertTrainer:
         rollout: RolloutState,
         step_input,
     ):
-        start_index, key = step_input  # [B] where the next episode begins, should one end now
-        state, history, origin = rollout
+        next_start_index, key = step_input  # [B] where the next episode begins, should one end now
+        state, history, start_index = rollout
         sample_key, step_key = jax.random.split(key)
         features = experts.features(history)
         mean, value = self.network.apply(expert.params, features)
         distribution = actor_critic.gaussian(mean, std)
         raw = distribution.sample(seed=sample_key)
-        action = actor_critic.squash(raw, self.motors)
-        before = self.env.distance(state)
-        obs, after, reward, terminated, truncated, info = self.env.step(step_key, state, action)
-        truncated = truncated | (after.time >= starts.limit) & ~terminated
-        nearer = ppo.shaping(before, info["distance"], info["solved"], gamma=self.config.gamma)
-        reward = reward + self.config.shaping * nearer
+        action = actor_critic.squash(raw, self.motor_count)
+        distance = self.env.distance(state)
+        obs, next_state, reward, terminated, truncated, info = self.env.step(step_key, state, action)
+        truncated = truncated | (next_state.time >= starts.limit) & ~terminated
+        shaping_reward = ppo.shaping(distance, info["distance"], info["solved"], gamma=self.config.gamma)
+        reward = reward + self.config.shaping * shaping_reward
         next_history = experts.append_frame(history, obs, action, expert)
         reward = reward + self.config.gamma * jax.lax.cond(
             truncated.any(),
@@ -175,23 +181,25 @@ class ExpertTrainer:
             lambda: jnp.zeros_like(reward),
         )
         done = terminated | truncated
-        start = self.env.take(starts.states, start_index)
-        initial = self._initial_history(self.env.observe(start), expert)
+        start = self.env.take(starts.states, next_start_index)
+        initial_history = self._initial_history(self.env.observe(start), expert)
         history = jax.tree.map(
-            lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b), initial, next_history
+            lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b), initial_history, next_history
         )
         step = ppo.Transition(features, raw, distribution.log_prob(raw), value, reward, done)
-        rollout = RolloutState(self.env.where(done, start, after), history, jnp.where(done, start_index, origin))
-        return rollout, (step, (origin, info["solved"]))
+        rollout = RolloutState(
+            self.env.where(done, start, next_state), history, jnp.where(done, next_start_index, start_index)
+        )
+        return rollout, (step, (start_index, info["solved"]))
 
 
 ENOUGH_SAVES = 4  # in a row
 NOT_DECIDING = ("seeds", "seed", "spare", "good", "out")  # settings that do not change an expert of a given seed
 
 
-def load_or_find_solutions(config: settings.ExpertConfig, seed: int) -> search.SolutionPaths:
+def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
     """A seed's paths to success: read from the run folder, or searched for and saved there."""
-    path = _final(config, seed).with_suffix(".ways")
+    path = _expert_file(config, seed).with_suffix(".ways")
     search_settings = dataclasses.asdict(config.search)
     env = envs.make(config.task, noise_std=0.0)
     _, template = env.reset(jax.random.key(0), 1)
@@ -209,30 +217,35 @@ def load_or_find_solutions(config: settings.ExpertConfig, seed: int) -> search.S
     return paths
 
 
-def _settings(config: settings.ExpertConfig) -> dict[str, Any]:
+def _deciding_settings(config: settings.TrainExpertConfig) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_DECIDING}
 
 
-def _final(config: settings.ExpertConfig, seed: int) -> pathlib.Path:
+def _expert_file(config: settings.TrainExpertConfig, seed: int) -> pathlib.Path:
     return pathlib.Path(config.out) / config.task / f"seed{seed}.safetensors"
 
 
-def _finished(config: settings.ExpertConfig, path: pathlib.Path) -> bool:
-    return path.exists() and checkpoint.header(path)["config"] == _settings(config)
+def _finished(config: settings.TrainExpertConfig, path: pathlib.Path) -> bool:
+    return path.exists() and checkpoint.read_header(path)["config"] == _deciding_settings(config)
 
 
 class _SeedTraining:
     """One seed's training: how far it is, and its files."""
 
-    def __init__(self, config: settings.ExpertConfig, trainer: ExpertTrainer, seed: int):
+    def __init__(self, config: settings.TrainExpertConfig, trainer: ExpertTrainer, seed: int):
         paths = load_or_find_solutions(config, seed)
-        self.final, self.seed, self.trainer, self.settings = _final(config, seed), seed, trainer, _settings(config)
+        self.expert_file, self.seed, self.trainer, self.settings = (
+            _expert_file(config, seed),
+            seed,
+            trainer,
+            _deciding_settings(config),
+        )
         self.search_steps = paths.simulated
-        self.resume, self.log = self.final.with_suffix(".resume"), self.final.with_suffix(".csv")
-        self.state, self.iterations = trainer.start(seed, paths), 0
+        self.resume_file, self.log_file = self.expert_file.with_suffix(".resume"), self.expert_file.with_suffix(".csv")
+        self.state, self.iterations = trainer.initial_state(seed, paths), 0
         self.log_lines = ["steps,start_solve_rate,solve_rate"]
-        if self.resume.exists():
-            arrays, header = checkpoint.load(self.resume, kind="expert-resume")
+        if self.resume_file.exists():
+            arrays, header = checkpoint.load(self.resume_file, kind="expert-resume")
             if header["config"] == self.settings:
                 self.state = checkpoint.unpack_leaves(self.state, arrays["runner"])
                 self.iterations, self.log_lines = header["iterations"], header["log"]
@@ -245,14 +258,14 @@ class _SeedTraining:
             counts.solved / max(1, counts.ended),
         ]
         self.log_lines.append(f"{self.iterations * self.trainer.samples},{rates[0]:.4f},{rates[1]:.4f}")
-        files.write_whole(self.log, ("\n".join(self.log_lines) + "\n").encode())
+        files.write_whole(self.log_file, ("\n".join(self.log_lines) + "\n").encode())
         header = {
             "kind": "expert-resume",
             "config": self.settings,
             "iterations": self.iterations,
             "log": self.log_lines,
         }
-        checkpoint.save(self.resume, {"runner": checkpoint.pack_leaves(self.state)}, header)
+        checkpoint.save(self.resume_file, {"runner": checkpoint.pack_leaves(self.state)}, header)
         return rates[0]
 
     def over(self, total: int) -> bool:
@@ -275,37 +288,37 @@ class _SeedTraining:
             "config": self.settings,
             "versions": versions.collect(),
         }
-        checkpoint.save(self.final, self.state.expert._asdict(), header)
-        self.resume.unlink(missing_ok=True)
+        checkpoint.save(self.expert_file, self.state.expert._asdict(), header)
+        self.resume_file.unlink(missing_ok=True)
 
 
-def train(config: settings.ExpertConfig) -> list[pathlib.Path]:
+def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
     """Train ``config.seeds`` experts of one task, as many at once as there are devices; finished ones are kept.
 
     While fewer of them are good, up to ``config.spare`` further seeds are trained: some searches lead into a dead end.
     Returns their files.
     """
     devices.setup()
-    envs.tasks.check(config.task)
+    envs.tasks.check_name(config.task)
     seeds, trainer = list(range(config.seed, config.seed + config.seeds)), None
     while True:
-        unfinished = [seed for seed in seeds if not _finished(config, _final(config, seed))]
+        unfinished = [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
         if unfinished:
             trainer = trainer or ExpertTrainer(config)
             _train(config, trainer, unfinished)
-        paths = [_final(config, seed) for seed in seeds]
-        good = sum(checkpoint.header(path)["solve_rate"] >= config.good for path in paths)
+        paths = [_expert_file(config, seed) for seed in seeds]
+        good = sum(checkpoint.read_header(path)["solve_rate"] >= config.good for path in paths)
         further = min(config.seeds - good, config.seeds + config.spare - len(seeds))
         if further <= 0:
             return paths
         seeds += range(seeds[-1] + 1, seeds[-1] + 1 + further)
 
 
-def _train(config: settings.ExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
-    pending = [_SeedTraining(config, trainer, seed) for seed in seeds]
+def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
+    trainings = [_SeedTraining(config, trainer, seed) for seed in seeds]
     total = -(-config.steps // trainer.samples)
-    with progress.bar(f"{config.task}: experts", total * len(pending)) as advance:
-        while running := [training for training in pending if not training.over(total)]:
+    with progress.bar(f"{config.task}: experts", total * len(trainings)) as advance:
+        while running := [training for training in trainings if not training.over(total)]:
             least = min(training.iterations for training in running)
             group = [training for training in running if training.iterations == least][: trainer.seeds_at_once]
             iterations = min(config.save_every, total - least)
@@ -313,11 +326,11 @@ def _train(config: settings.ExpertConfig, trainer: ExpertTrainer, seeds: list[in
             rates = [training.record(*new, iterations) for training, new in zip(group, advanced, strict=True)]
             note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
             advance(
-                sum(training.iterations for training in pending), total * len(pending), f"solved from start, {note}"
+                sum(training.iterations for training in trainings), total * len(trainings), f"solved from start, {note}"
             )
-        advance(total * len(pending), total * len(pending))
-    evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history=config.history)
-    for training in pending:
+        advance(total * len(trainings), total * len(trainings))
+    evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history_length=config.history)
+    for training in trainings:
         training.finish(evaluate, config.eval_episodes)
     points = learning_curves.read_logs(config.out, config.task)
     evaluations = learning_curves.read_evaluations(config.out, config.task)

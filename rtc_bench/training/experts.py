@@ -9,11 +9,11 @@ import numpy as np
 from jax import Array
 
 from rtc_bench.common import devices
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic, checkpoint
 from rtc_bench.training import settings
 
-Params = dict[str, Any]
+NetworkParams = dict[str, Any]
 
 
 class History(NamedTuple):
@@ -26,25 +26,25 @@ class History(NamedTuple):
 class Expert(NamedTuple):
     """A trained expert: network parameters and the fixed observation scaling."""
 
-    params: Params
+    params: NetworkParams
     obs_mean: Array  # [O]
     obs_std: Array
 
 
-def initial_history(obs: Array, expert: Expert, *, history: int, action_size: int) -> History:
+def initial_history(obs: Array, expert: Expert, *, history_length: int, action_size: int) -> History:
     """At an episode's start: the first frame, repeated; no action yet."""
     frame = _scaled(obs, expert)[:, None]
-    return History(jnp.repeat(frame, history, 1), jnp.zeros((obs.shape[0], action_size)))
+    return History(jnp.repeat(frame, history_length, 1), jnp.zeros((obs.shape[0], action_size)))
 
 
-def append_frame(past: History, obs: Array, action: Array, expert: Expert) -> History:
+def append_frame(history: History, obs: Array, action: Array, expert: Expert) -> History:
     """Shift a new observation [B, O], and the action [B, A] that led to it, in."""
-    return History(jnp.concatenate([past.frames[:, 1:], _scaled(obs, expert)[:, None]], 1), action)
+    return History(jnp.concatenate([history.frames[:, 1:], _scaled(obs, expert)[:, None]], 1), action)
 
 
-def features(past: History) -> Array:
+def features(history: History) -> Array:
     """Network input [B, history * O + A]."""
-    return jnp.concatenate([past.frames.reshape(past.frames.shape[0], -1), past.last_action], -1)
+    return jnp.concatenate([history.frames.reshape(history.frames.shape[0], -1), history.last_action], -1)
 
 
 def _scaled(obs: Array, expert: Expert) -> Array:
@@ -56,54 +56,54 @@ def motor_count(env: task_env.TaskEnv) -> int:
     return int((env.action_low < 0).sum())
 
 
-def build_network(config: settings.ExpertConfig, env: task_env.TaskEnv) -> actor_critic.ActorCritic:
+def build_network(config: settings.TrainExpertConfig, env: task_env.TaskEnv) -> actor_critic.ActorCritic:
     """The network of this size for this task."""
     return actor_critic.ActorCritic(env.action_size, config.width)
 
 
-def mean_action(network: actor_critic.ActorCritic, expert: Expert, past: History, motors: int) -> Array:
+def mean_action(network: actor_critic.ActorCritic, expert: Expert, history: History, motor_count: int) -> Array:
     """The expert's action [B, A] without exploration, within bounds."""
-    return actor_critic.squash(network.apply(expert.params, features(past))[0], motors)
+    return actor_critic.squash(network.apply(expert.params, features(history))[0], motor_count)
 
 
 class ExpertEvaluator:
     """Jitted solve rate of experts from the real start, by their mean actions, under actuation noise."""
 
-    def __init__(self, env: task_env.TaskEnv, network: actor_critic.ActorCritic, *, history: int):
-        self.env, self.network, self.history = env, network, history
+    def __init__(self, env: task_env.TaskEnv, network: actor_critic.ActorCritic, *, history_length: int):
+        self.env, self.network, self.history_length = env, network, history_length
         self._run = devices.ShardedFunction(self._episodes, shared=1)
 
     def __call__(self, expert: Expert, *, seed: int, episodes: int) -> np.ndarray:
         """Whether each episode was solved, [episodes] bool."""
         device_count = jax.device_count()
-        local = -(-episodes // device_count)
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(local * device_count))
-        return np.asarray(self._run(expert, keys.reshape(device_count, local))).reshape(-1)[:episodes]
+        per_device = -(-episodes // device_count)
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(per_device * device_count))
+        return np.asarray(self._run(expert, keys.reshape(device_count, per_device))).reshape(-1)[:episodes]
 
     def _episodes(self, expert: Expert, keys: Array) -> Array:
-        env, motors = self.env, motor_count(self.env)
+        env = self.env
         obs, state = env.reset(keys[0], keys.shape[0])
-        past = initial_history(obs, expert, history=self.history, action_size=env.action_size)
+        history = initial_history(obs, expert, history_length=self.history_length, action_size=env.action_size)
 
         def step(carry):
-            state, past, solved, over = carry
-            action = mean_action(self.network, expert, past, motors)
+            state, history, solved, over = carry
+            action = mean_action(self.network, expert, history, motor_count(env))
             step_keys = jax.vmap(jax.random.fold_in)(keys, state.time)
             obs, state, _, terminated, truncated, info = env.step(step_keys, state, action)
             solved = solved | (info["solved"] & ~over)
-            return state, append_frame(past, obs, action, expert), solved, over | terminated | truncated
+            return state, append_frame(history, obs, action, expert), solved, over | terminated | truncated
 
         undecided = jnp.zeros(keys.shape[0], bool)
-        return jax.lax.while_loop(lambda c: ~c[3].all(), step, (state, past, undecided, undecided))[2]
+        return jax.lax.while_loop(lambda c: ~c[3].all(), step, (state, history, undecided, undecided))[2]
 
 
 def load(folder: pathlib.Path | str, task: str, *, min_solve_rate: float) -> tuple[list[Expert], list[dict[str, Any]]]:
     """All experts of a task whose solve rate suffices, and their headers. Raises CheckpointError if there is none."""
     paths = sorted((pathlib.Path(folder) / task).glob("seed*.safetensors"))
-    loaded = [checkpoint.load(path, kind="expert") for path in paths]
-    good = [(Expert(**arrays), header) for arrays, header in loaded if header["solve_rate"] >= min_solve_rate]
+    checkpoints = [checkpoint.load(path, kind="expert") for path in paths]
+    good = [(Expert(**arrays), header) for arrays, header in checkpoints if header["solve_rate"] >= min_solve_rate]
     if not good:
-        rates = ", ".join(f"{header['solve_rate']:.2f}" for _, header in loaded) or "none"
+        rates = ", ".join(f"{header['solve_rate']:.2f}" for _, header in checkpoints) or "none"
         raise checkpoint.CheckpointError(
             f"no expert of {task} in {folder} solves {min_solve_rate:.2f} or more (found: {rates}); "
             f"train one with `python scripts/train_expert.py task={task}`"

@@ -16,7 +16,7 @@ from rtc_bench.common import devices, progress, versions
 from rtc_bench.evaluation import evaluator
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.strategies import naive
-from rtc_bench.training import dataset, settings
+from rtc_bench.training import expert_data, settings
 
 
 class TrainingData(NamedTuple):
@@ -37,16 +37,16 @@ class FlowTrainingState(NamedTuple):
 class FlowTrainer:
     """Epochs of flow matching, one jitted scan each."""
 
-    def __init__(self, config: settings.TrainFlowConfig, data: dataset.ExpertSteps):
+    def __init__(self, config: settings.TrainFlowConfig, data: expert_data.ExpertSteps):
         self.config = config
         self.mean = data.obs.mean(0)
         self.std = np.maximum(data.obs.std(0), 1e-2)  # what hardly varies is not blown up
-        end = dataset.episode_ends(data.episode).astype(np.int32)
+        end = expert_data.episode_ends(data.episode).astype(np.int32)
         self.data = TrainingData(
             jnp.asarray((data.obs - self.mean) / self.std), jnp.asarray(data.action), jnp.asarray(end)
         )
         sizes = {name: getattr(config, name) for name in _SIZES}
-        self.flow = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
+        self.flow_config = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
         self.updates = max(1, len(end) // config.batch)  # an epoch
         total = self.updates * config.epochs
         warm = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
@@ -56,11 +56,11 @@ class FlowTrainer:
             optax.clip_by_global_norm(config.gradient_clip),
             optax.adamw(schedule, weight_decay=config.weight_decay),
         )
-        self._epoch = jax.jit(self._updates)
+        self._epoch = jax.jit(self._run_updates)
 
-    def start(self) -> FlowTrainingState:
+    def initial_state(self) -> FlowTrainingState:
         """Fresh weights."""
-        params = flow.init(jax.random.key(self.config.seed), self.flow)
+        params = flow.init(jax.random.key(self.config.seed), self.flow_config)
         return FlowTrainingState(params, self.optimiser.init(params))
 
     def epoch(self, state: FlowTrainingState, number: int) -> tuple[FlowTrainingState, float]:
@@ -70,13 +70,13 @@ class FlowTrainer:
         state, loss = self._epoch(self.data, state, order.reshape(self.updates, -1), key)
         return state, float(loss)
 
-    def _updates(
+    def _run_updates(
         self, data: TrainingData, state: FlowTrainingState, order: Array, key: Array
     ) -> tuple[FlowTrainingState, Array]:
         def update(state: FlowTrainingState, batch) -> tuple[FlowTrainingState, Array]:
             index, key = batch
             time_key, noise_key = jax.random.split(key)
-            action = dataset.action_chunks(data.action, data.end, index, horizon=self.flow.horizon)
+            action = expert_data.action_chunks(data.action, data.end, index, horizon=self.flow_config.horizon)
             draws = {
                 "time": jax.random.uniform(time_key, index.shape),
                 "noise": jax.random.normal(noise_key, action.shape),
@@ -91,7 +91,7 @@ class FlowTrainer:
 
     def policy(self, state: FlowTrainingState, weak: flow.Params | None) -> flow.FlowPolicy:
         """The policy of the current weights."""
-        return flow.FlowPolicy(state.params, self.flow, jnp.asarray(self.mean), jnp.asarray(self.std), weak)
+        return flow.FlowPolicy(state.params, self.flow_config, jnp.asarray(self.mean), jnp.asarray(self.std), weak)
 
 
 _SIZES = ("horizon", "layers", "channels", "channel_hidden", "token_hidden")
@@ -106,19 +106,21 @@ def solve_rate(config: settings.TrainFlowConfig, policy: flow.FlowPolicy) -> flo
 
 def train(config: settings.TrainFlowConfig) -> pathlib.Path:
     """Train, or go on from the last finished epoch; returns the policy's file. Raises UnknownTask and ConfigError."""
-    task = envs.tasks.check(config.task)
+    task = envs.tasks.check_name(config.task)
     devices.setup()
-    data, manifest = dataset.load(config.data, task)
-    deciding = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "data")}
-    recipe = {"settings": deciding, "data": [part["sha256"] for part in manifest["parts"]]}
+    data, manifest = expert_data.load(config.data, task)
+    deciding_settings = {
+        name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "data")
+    }
+    recipe = {"settings": deciding_settings, "data": [part["sha256"] for part in manifest["parts"]]}
     folder = pathlib.Path(config.out) / task
-    final, resume = folder / f"{task}.safetensors", folder / "resume.safetensors"
-    if final.exists() and checkpoint.header(final)["recipe"] == recipe:
-        return final
+    policy_file, resume_file = folder / f"{task}.safetensors", folder / "resume.safetensors"
+    if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
+        return policy_file
     trainer = FlowTrainer(config, data)
-    state, weak, log = trainer.start(), None, []
-    if resume.exists():
-        arrays, header = checkpoint.load(resume, kind="flow-resume")
+    state, weak, log = trainer.initial_state(), None, []
+    if resume_file.exists():
+        arrays, header = checkpoint.load(resume_file, kind="flow-resume")
         if header["recipe"] == recipe:
             state = checkpoint.unpack_leaves(state, arrays["learner"])
             weak, log = arrays.get("weak"), header["log"]
@@ -131,7 +133,7 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
             if config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs:
                 log[-1]["solve_rate"] = solve_rate(config, trainer.policy(state, None))
             header = {"kind": "flow-resume", "recipe": recipe, "log": log}
-            checkpoint.save(resume, {"learner": checkpoint.pack_leaves(state), "weak": weak}, header)
+            checkpoint.save(resume_file, {"learner": checkpoint.pack_leaves(state), "weak": weak}, header)
             rates = [entry["solve_rate"] for entry in log if "solve_rate" in entry]
             advance(number + 1, config.epochs, f"loss {loss:.4f}" + (f", solves {rates[-1]:.2f}" if rates else ""))
     policy = trainer.policy(state, weak)
@@ -146,6 +148,6 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
         "log": log,
         "versions": versions.collect(),
     }
-    checkpoint.save_flow(final, policy, model_card)
-    resume.unlink(missing_ok=True)
-    return final
+    checkpoint.save_flow(policy_file, policy, model_card)
+    resume_file.unlink(missing_ok=True)
+    return policy_file

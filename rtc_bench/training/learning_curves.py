@@ -19,7 +19,7 @@ def read_logs(folder: pathlib.Path | str, task: str) -> list[LogEntry]:
 def read_evaluations(folder: pathlib.Path | str, task: str) -> list[LogEntry]:
     """What the finished experts of a task solve without exploration: their headers."""
     paths = sorted((pathlib.Path(folder) / task).glob("seed*.safetensors"))
-    return [checkpoint.header(path) for path in paths]
+    return [checkpoint.read_header(path) for path in paths]
 
 
 def plot(points: Sequence[LogEntry], evaluations: Sequence[LogEntry], path: pathlib.Path) -> None:

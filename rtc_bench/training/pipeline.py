@@ -7,21 +7,21 @@ from typing import Any
 from rtc_bench import envs
 from rtc_bench.common import errors
 from rtc_bench.policies import checkpoint
-from rtc_bench.training import dataset, expert_training, flow_training, search, settings
+from rtc_bench.training import expert_data, expert_training, flow_training, search, settings
 
 
 class Unfinished(RuntimeError):
     """Some tasks failed; the others are done."""
 
 
-def train_experts(config: settings.ExpertConfig) -> None:
+def train_experts(config: settings.TrainExpertConfig) -> None:
     """Stage 1. Raises UnknownTask before anything runs, and Unfinished after all tasks."""
     _over_tasks(expert_training.train, config)
 
 
-def generate_data(config: settings.DataConfig) -> None:
+def generate_data(config: settings.GenerateDataConfig) -> None:
     """Stage 2. Raises as stage 1 does."""
-    _over_tasks(dataset.generate, config)
+    _over_tasks(expert_data.generate, config)
 
 
 def train_flows(config: settings.TrainFlowConfig) -> None:

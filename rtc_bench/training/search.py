@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 from rtc_bench.training import settings
 
 
@@ -21,7 +21,7 @@ class SearchFailed(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class SolutionPaths:
-    """States along the ways to success."""
+    """States along the paths to success."""
 
     states: task_env.State  # batch of 1 + starts states in the order of their times; 0 is the start
     obs_mean: np.ndarray  # [O] over all visited cells: fixed scaling for the experts
@@ -109,9 +109,9 @@ def _explorer(env: task_env.TaskEnv, config: settings.SearchConfig):
     return jax.jit(hold)
 
 
-CELL = (0.5, 0.5, 2.0, 2.0, 0.5, 0.7, 0.7)  # of x, y, vx, vy, tanh(w / 10), sin, cos
-STALL = 0.02  # new cells a round, as a share of the population, under which cells become
-FINER = 0.7  # times as wide
+CELL_WIDTHS = (0.5, 0.5, 2.0, 2.0, 0.5, 0.7, 0.7)  # of x, y, vx, vy, tanh(w / 10), sin, cos
+STALL_SHARE = 0.02  # new cells a round, as a share of the population, under which cells shrink
+CELL_SHRINK = 0.7  # factor of their widths then
 
 
 def find_solutions(
@@ -121,7 +121,7 @@ def find_solutions(
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     obs, start = env.reset(key, 1)
     archive = _Archive(start, float(env.distance(start)[0]), config.cells)
-    explore, width = _explorer(env, config), np.tile(CELL, env.obs_size // len(CELL))
+    explore, width = _explorer(env, config), np.tile(CELL_WIDTHS, env.obs_size // len(CELL_WIDTHS))
     ends: dict[int, None] = {}  # archive slots from which a success was reached, in order
     samples = [np.asarray(obs)]
     rounds = 0
@@ -133,11 +133,11 @@ def find_solutions(
         solved, lost, distance, obs = (np.asarray(part) for part in (solved, lost, distance, obs))
         ends |= dict.fromkeys(int(slot) for slot in chosen[solved])
         progress(len(ends), config.successes)
-        cells, before = np.round(obs / width).astype(np.int16), archive.size
-        archive.add(cells, state, chosen, distance, keep=~solved & ~lost & np.isfinite(distance))
-        if archive.size - before < STALL * config.population:
+        archive_cells, size_before = np.round(obs / width).astype(np.int16), archive.size
+        archive.add(archive_cells, state, chosen, distance, keep=~solved & ~lost & np.isfinite(distance))
+        if archive.size - size_before < STALL_SHARE * config.population:
             # Balancing acts live and die within one coarse cell: look closer. Old cells stay, to be expanded.
-            width = width * FINER
+            width = width * CELL_SHRINK
             archive.index.clear()
         samples.append(obs[rng.choice(len(obs), 32)])
     if not ends:

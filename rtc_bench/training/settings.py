@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from rtc_bench import policies
 from rtc_bench.common import errors, schema
 
 
@@ -24,7 +25,7 @@ class SearchConfig(schema.Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpertConfig(schema.Settings):
+class TrainExpertConfig(schema.Settings):
     """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
 
     task: Any  # a name, a list, or all
@@ -73,7 +74,7 @@ class ExpertConfig(schema.Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(schema.Settings):
+class GenerateDataConfig(schema.Settings):
     """Expert data."""
 
     task: Any  # a name, a list, or all
@@ -95,7 +96,7 @@ class TrainFlowConfig(schema.Settings):
 
     task: Any  # a name, a list, or all
     data: str = "data"
-    horizon: int = schema.PREDICTION_HORIZON
+    horizon: int = policies.PREDICTION_HORIZON
     layers: int = 2
     channels: int = 32
     channel_hidden: int = 64
@@ -125,7 +126,7 @@ class TrainFlowConfig(schema.Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class ZooConfig(schema.Settings):
+class PublishZooConfig(schema.Settings):
     """Finished policies become the shipped ones."""
 
     task: Any  # a name, a list, or all

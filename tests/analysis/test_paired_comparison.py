@@ -52,7 +52,9 @@ def test_pairs_decide_where_rates_alone_would_not():
 def test_behind_is_said_as_plainly_as_ahead():
     comparisons = paired_comparison.against_baseline(paired_comparison.PairedOutcomes(loaded(ENDS)), "rtc")
     assert [comparison.verdict for comparison in comparisons] == ["undecided", "behind", "behind"]
-    sentence = result_tables.sentence([comparison for comparison in comparisons if comparison.delay is not None])
+    sentence = result_tables.verdict_sentence(
+        [comparison for comparison in comparisons if comparison.delay is not None]
+    )
     assert sentence == "naive is behind rtc at d = 2 (-0.100); is not told apart from rtc at d = 0 (+0.000)."
 
 

@@ -8,7 +8,7 @@ from rtc_bench.analysis import success_curves
 
 def test_the_curve_over_delay_takes_the_default_horizon():
     rows = [example_runs.row("a", "rtc", d, s, rate=s / 10) for d in range(5) for s in range(max(d, 1), 9 - d)]
-    assert [(row.delay, row.horizon) for row in success_curves.default_rows(rows)] == [
+    assert [(row.delay, row.horizon) for row in success_curves.rows_over_delay(rows)] == [
         (0, 1),
         (1, 1),
         (2, 2),

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from rtc_bench import envs
-from rtc_bench.envs import env as task_env
-from rtc_bench.envs import equivalence, kinetix_engine, kinetix_levels, tasks
+from rtc_bench.envs import equivalence, kinetix_engine, kinetix_levels, task_env, tasks
 from rtc_bench.envs.physics import constants as const
 from rtc_bench.envs.physics import contact_slots, slot_solver
 from rtc_bench.envs.physics import engine as fast_engine
@@ -58,7 +57,7 @@ def visited(stock_step):
 def test_one_control_step_equals_the_stock_engine(name, visited, stock_step):
     stock, visited_states = visited(name)
     errors = equivalence.step_errors(fast_engine.FastEngine(stock.scene), stock, visited_states)
-    assert errors.off().mean() <= 0.001, (np.sort(errors.position)[-5:], np.sort(errors.angle)[-5:])
+    assert errors.out_of_tolerance().mean() <= 0.001, (np.sort(errors.position)[-5:], np.sort(errors.angle)[-5:])
     # What is left must be states where the stock engine itself jumps when they change in the last place.
     assert equivalence.count_unexplained(stock, stock_step, visited_states, errors, batch=BATCH) == 0
 
@@ -105,7 +104,7 @@ def test_other_levels_equal_the_stock_engine_too(level, change, stock_step):
     errors = equivalence.step_errors(
         engine, stock, equivalence.visit(stock, stock_step, at_random, batch=BATCH, steps=40)
     )
-    assert errors.off().mean() <= 0.001
+    assert errors.out_of_tolerance().mean() <= 0.001
 
 
 def test_a_state_carries_over_to_the_stock_engine_and_back():
@@ -189,7 +188,7 @@ def test_an_error_of_one_percent_is_seen(constant, visited, monkeypatch):
         monkeypatch.setattr(const, constant, getattr(const, constant) * 1.01)
     scene = alter(stock.scene) if alter else stock.scene
     errors = equivalence.step_errors(fast_engine.FastEngine(scene), stock, visited_states)
-    assert errors.off().mean() > 0.001
+    assert errors.out_of_tolerance().mean() > 0.001
 
 
 def test_contacts_that_find_no_slot_make_the_full_solver_run(visited, monkeypatch):
@@ -199,9 +198,9 @@ def test_contacts_that_find_no_slot_make_the_full_solver_run(visited, monkeypatc
     monkeypatch.setattr(slot_solver, "usual_slots", lambda constants, kind: min(1, usual(constants, kind)))
     engine = fast_engine.FastEngine(stock.scene)
     errors = equivalence.step_errors(engine, stock, visited_states)
-    assert errors.off().mean() <= 0.001
+    assert errors.out_of_tolerance().mean() <= 0.001
     monkeypatch.setattr(slot_solver, "all_slots", lambda constants, kind: 1)  # contacts are dropped
-    assert equivalence.step_errors(engine, stock, visited_states).off().mean() > 0.001
+    assert equivalence.step_errors(engine, stock, visited_states).out_of_tolerance().mean() > 0.001
 
 
 @pytest.mark.parametrize("cap", [1, 2, 4])
@@ -220,12 +219,12 @@ def test_pairs_are_dealt_as_kinetix_deals_them(cap):
         expected = {}
         for pair in reversed(touching):
             batch = (listed - len(touching) + touching.index(pair)) % pairs.batches
-            if pair in pairs.solved:
+            if pair in pairs.pushing:
                 index_in_batch = pair_counts.get(batch, 0)
                 pair_counts[batch] = index_in_batch + 1
                 overflow |= index_in_batch >= cap
                 if index_in_batch < cap:
-                    expected[list(pairs.solved).index(pair)] = batch * cap + index_in_batch
+                    expected[list(pairs.pushing).index(pair)] = batch * cap + index_in_batch
         slots = np.asarray(deal.slot[:, column])
         assert {i: int(slot) for i, slot in enumerate(slots) if slot < pairs.batches * cap} == expected
         assert set(np.flatnonzero(deal.filled[:, column])) == set(expected.values())

@@ -63,7 +63,7 @@ def test_it_stops_when_every_episode_is_over():
 def test_blocks_of_finished_episodes_cost_nothing_and_change_nothing(monkeypatch):
     """Also with a memory, which is sorted along, and with a number of episodes that blocks do not divide."""
     monkeypatch.setattr(evaluator, "BLOCK", 2)
-    executed_actions, strategy = [], registry.get("temporal_ensembling", flow_steps=2)
+    executed_actions, strategy = [], registry.build("temporal_ensembling", flow_steps=2)
     outcomes = play(
         line_task.Line(goal=6.0, noise_std=0.5, step_log=executed_actions),
         strategy,
@@ -101,7 +101,7 @@ def test_an_episode_that_is_over_waits_at_the_start():
 
 
 def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
-    strategy = registry.get("temporal_ensembling", flow_steps=2)
+    strategy = registry.build("temporal_ensembling", flow_steps=2)
     env, cell = line_task.Line(goal=6.0, noise_std=0.5), {"episodes": 16, "batch": 16, "delay": 1, "horizon": 1}
     whole, request_sizes = play(env, strategy, **cell), []
     plan = type(strategy).plan
@@ -127,7 +127,12 @@ def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
 def test_strategies_in_one_program_do_what_each_does_alone():
     """With memories, corrections and first chunks of their own."""
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    strategies = (Constant(push=0.3), registry.get("temporal_ensembling", flow_steps=2), Pushed(), registry.get("rtc"))
+    strategies = (
+        Constant(push=0.3),
+        registry.build("temporal_ensembling", flow_steps=2),
+        Pushed(),
+        registry.build("rtc"),
+    )
     joint_evaluator = evaluator.Evaluator(env, line_task.policy(), *strategies, batch=4)
     joint_outcomes = [
         joint_evaluator(seed=3, episodes=6, delay=1, horizon=2, strategy_index=index)
@@ -161,7 +166,7 @@ def test_no_episode_is_played_for_nothing():
     """Runs of the program are of equal size, and no larger than the batch but for what devices leave over."""
     line_evaluator = evaluator.Evaluator(line_task.Line(max_steps=2), line_task.policy(), Constant(), batch=8)
     assert [line_evaluator._episodes_per_run(episodes) for episodes in (1, 2, 7, 8, 9, 16, 17)] == [2, 2, 8, 8, 6, 8, 6]
-    line_evaluator.devices, line_evaluator.local = 3, 3
+    line_evaluator.devices, line_evaluator.episodes_per_device = 3, 3
     assert [line_evaluator._episodes_per_run(episodes) for episodes in (8, 9, 10, 18)] == [9, 9, 6, 9]
 
 
@@ -180,7 +185,7 @@ class Pushed(base.Strategy):
 def test_a_replayed_episode_is_the_one_that_was_counted(strategy_index):
     env = line_task.Line(goal=6.0, noise_std=0.5)
     env.engine = types.SimpleNamespace(bodies=lambda position: (position[None], position[None], 0 * position[None]))
-    strategies = (registry.get("temporal_ensembling", flow_steps=2), Pushed(), registry.get("bid", flow_steps=2))
+    strategies = (registry.build("temporal_ensembling", flow_steps=2), Pushed(), registry.build("bid", flow_steps=2))
     line_evaluator = evaluator.Evaluator(env, line_task.policy(), *strategies, batch=4)
     outcomes = line_evaluator(seed=3, episodes=5, delay=1, horizon=2, strategy_index=strategy_index)
     for episode in (0, 4):
@@ -207,7 +212,7 @@ def test_smoothness_follows_its_definition():
 
 @pytest.mark.parametrize("name", ["naive", "bid", "rtc"])
 def test_batch_split_and_device_count_change_nothing(name, monkeypatch):
-    env, strategy = line_task.Line(goal=6.0, noise_std=0.5), registry.get(name, flow_steps=2)
+    env, strategy = line_task.Line(goal=6.0, noise_std=0.5), registry.build(name, flow_steps=2)
     whole = play(env, strategy, episodes=10, batch=16)
     assert 0 < whole.solved.sum() < 10
     parts = [play(env, strategy, episodes=10, batch=batch) for batch in (2, 6)]
@@ -224,13 +229,13 @@ def test_batch_split_and_device_count_change_nothing(name, monkeypatch):
 
 def test_more_episodes_begin_with_the_same_ones():
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    outcomes_of_5, outcomes_of_11 = (play(env, registry.get("naive"), episodes=episodes) for episodes in (5, 11))
+    outcomes_of_5, outcomes_of_11 = (play(env, registry.build("naive"), episodes=episodes) for episodes in (5, 11))
     np.testing.assert_array_equal(outcomes_of_5.length, outcomes_of_11.length[:5])
 
 
 def test_another_seed_is_another_sample():
     env = line_task.Line(goal=6.0, noise_std=0.5)
-    outcomes_of_seed_3, outcomes_of_seed_4 = (play(env, registry.get("naive"), seed=seed) for seed in (3, 4))
+    outcomes_of_seed_3, outcomes_of_seed_4 = (play(env, registry.build("naive"), seed=seed) for seed in (3, 4))
     assert outcomes_of_seed_3.length.tolist() != outcomes_of_seed_4.length.tolist()
 
 
@@ -257,7 +262,9 @@ def test_every_strategy_meets_the_same_flow_noise():
 
 
 def test_one_compilation_ahead_in_another_thread_serves_every_cell():
-    line_evaluator = evaluator.Evaluator(line_task.Line(max_steps=8), line_task.policy(), registry.get("rtc"), batch=4)
+    line_evaluator = evaluator.Evaluator(
+        line_task.Line(max_steps=8), line_task.policy(), registry.build("rtc"), batch=4
+    )
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pool.submit(line_evaluator.compile, 4).result()
     compiled = []

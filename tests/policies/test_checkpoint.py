@@ -41,14 +41,14 @@ def test_a_policy_comes_back_as_it_was(tmp_path, weak):
     for loaded_leaf, expected in zip(jax.tree.leaves(loaded), jax.tree.leaves(policy(weak=weak)), strict=True):
         np.testing.assert_array_equal(loaded_leaf, expected)
     assert {name: card[name] for name in CARD} == CARD
-    assert checkpoint.header(path) == card
+    assert checkpoint.read_header(path) == card
 
 
 def test_the_header_is_json_in_one_metadata_key(saved):
     with safetensors.safe_open(saved, framework="numpy") as file:
         metadata = file.metadata()
-    assert list(metadata) == [checkpoint.HEADER]
-    head = json.loads(metadata[checkpoint.HEADER])
+    assert list(metadata) == [checkpoint.HEADER_KEY]
+    head = json.loads(metadata[checkpoint.HEADER_KEY])
     assert (head["kind"], head["config"]["token_hidden"]) == ("flow", 6)
 
 
@@ -91,9 +91,9 @@ def test_files_of_other_kinds_are_refused(tmp_path):
     checkpoint.save(path, {"a": np.zeros(3)}, {"kind": "expert"})
     with pytest.raises(checkpoint.CheckpointError, match="holds a 'expert' checkpoint, not 'flow'"):
         checkpoint.load_flow(path, **FITTING)
-    path.write_bytes(safetensors.numpy.save({"a": np.zeros(3)}, metadata={checkpoint.HEADER: "{"}))
+    path.write_bytes(safetensors.numpy.save({"a": np.zeros(3)}, metadata={checkpoint.HEADER_KEY: "{"}))
     with pytest.raises(checkpoint.CheckpointError, match="header is damaged"):
-        checkpoint.header(path)
+        checkpoint.read_header(path)
     (tmp_path / "file.pkl").write_bytes(b"\x80\x04N.")
     with pytest.raises(checkpoint.CheckpointError, match="pickles are not loaded; convert it once"):
         checkpoint.load_flow(tmp_path / "file.pkl", **FITTING)
@@ -154,7 +154,7 @@ def test_flatten_and_unflatten_are_inverse():
 
 
 def test_the_zoo_is_named_by_task(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "ZOO", tmp_path)
+    monkeypatch.setattr(checkpoint, "ZOO_FOLDER", tmp_path)
     assert checkpoint.zoo_files() == {}
     for name in ("mjc_walker.safetensors", "catapult.safetensors", "notes.txt"):
         (tmp_path / name).touch()
@@ -165,7 +165,7 @@ def test_the_zoo_is_named_by_task(tmp_path, monkeypatch):
 
 def test_every_shipped_policy_is_small_and_says_what_it_is():
     for task, path in checkpoint.zoo_files().items():
-        head = checkpoint.header(path)
+        head = checkpoint.read_header(path)
         assert (head["kind"], head["task"], head["interface"]) == ("flow", task, "compact")
         sizes = {name: head["config"][name] for name in ("obs_size", "action_size")}
         checkpoint.load_flow(path, task=task, interface="compact", **sizes)

@@ -120,13 +120,13 @@ def test_foreign_strategies_with_other_options_are_refused(tmp_path):
 
 
 def test_the_horizon_is_drawn_where_several_were_run():
-    assert figures.horizons(example_runs.ROWS) is None
+    assert figures.rates_over_horizon(example_runs.ROWS) is None
     rows = [example_runs.row("a", "rtc", d, s, rate=s / 10) for d in range(3) for s in range(max(d, 1), 9 - d)]
-    figure = figures.horizons(rows)
+    figure = figures.rates_over_horizon(rows)
     assert figure.x_label.endswith("(at d = 1)")
     assert [point[0] for point in figure.panels[0].curves["rtc"]] == [1, 2, 3, 4, 5, 6, 7]
     only = [row for row in rows if row.delay == 0] + [example_runs.row("a", "rtc", d) for d in (1, 2)]
-    assert figures.horizons(only).x_label.endswith("(at d = 0)")
+    assert figures.rates_over_horizon(only).x_label.endswith("(at d = 0)")
     assert figures.svg(figure, figure.panels[0], large=False, legend=True).startswith("<svg ")
 
 
@@ -151,12 +151,12 @@ def test_a_cell_without_episodes_is_refused(tmp_path):
 def test_differences_look_as_their_strategies_do(tmp_path):
     outcomes = paired_comparison.PairedOutcomes(run_folder.load([example_runs.write(tmp_path)]))
     comparisons = paired_comparison.against_baseline(outcomes, "rtc")
-    (panel,) = figures.differences(comparisons, outcomes.strategies).panels
+    (panel,) = figures.differences_over_delay(comparisons, outcomes.strategies).panels
     assert list(panel.curves) == ["naive", "rtc"]  # a line's looks come from its place
     assert [point[:2] for point in panel.curves["rtc"]] == [(0, 0.0), (2, 0.0), (4, 0.0)]
     assert [point[0] for point in panel.curves["naive"]] == [0, 2, 4]
     assert all(point[1] == pytest.approx(-0.2) for point in panel.curves["naive"])
-    assert figures.differences([], outcomes.strategies) is None
+    assert figures.differences_over_delay([], outcomes.strategies) is None
 
 
 def test_where_several_horizons_were_run_they_are_all_ranked(tmp_path):

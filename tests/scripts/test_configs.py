@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from rtc_bench import policies
 from rtc_bench.common import schema
 from rtc_bench.evaluation import settings
 
@@ -56,7 +57,7 @@ def test_presets_compose(script, name):
     composed = preset(script, name)
     assert composed != _entry.compose(script, type(composed), required(script))
     if script == "sweep":
-        assert settings.delay_horizon_pairs(composed.delay, composed.horizon, schema.PREDICTION_HORIZON)
+        assert settings.delay_horizon_pairs(composed.delay, composed.horizon, policies.PREDICTION_HORIZON)
 
 
 def test_the_paper_preset_has_the_published_sizes_and_its_stages_meet():

@@ -153,7 +153,7 @@ from rtc_bench.strategies import base
 @dataclasses.dataclass(frozen=True)
 class Foreign(base.Strategy):
     def plan(self, policy, request, memory):
-        assert len(rtc_bench.envs.TASKS) == 12
+        assert "car_launch" in rtc_bench.envs.TASKS
         return policies.network.SCALE * envs.SCALE * report.SCALE * request.previous, memory
 """
 

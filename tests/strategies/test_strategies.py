@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -15,8 +16,9 @@ from rtc_bench.common import errors
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base, bid, registry, rtc
 
+README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
 H, A, OBS, B = 8, 2, 3, 4
-CELLS = [(d, s) for d in range(5) for s in range(max(d, 1), H - d + 1)]
+PAIRS = [(d, s) for d in range(5) for s in range(max(d, 1), H - d + 1)]
 SMALL = {"bid": {"samples": 4, "keep": 2}, "bid_no_weak": {"samples": 4, "keep": 2}}
 
 
@@ -54,8 +56,14 @@ def drawn(d, s, seed, episodes):
 
 @functools.cache
 def planner(name, **options):
-    strategy = registry.get(name, **{**SMALL.get(name, {}), **options})
+    strategy = registry.build(name, **{**SMALL.get(name, {}), **options})
     return strategy, jax.jit(strategy.plan)
+
+
+@pytest.mark.parametrize("name", registry.NAMES)
+def test_the_readme_lists_it(name):
+    table = README.partition("| name | what it does | source |")[2].partition("\n\n")[0]
+    assert f"`{name}`" in table
 
 
 @pytest.mark.parametrize("name", registry.NAMES)
@@ -63,13 +71,13 @@ def test_contract(name):
     strategy, plan = planner(name)
     everyone, alone = strategy.init(policy(), B), strategy.init(policy(), 1)
     chunks = []
-    for number, (d, s) in enumerate(CELLS):
+    for number, (d, s) in enumerate(PAIRS):
         chunk, everyone = plan(policy(), requests(d, s, seed=number), everyone)
         assert (chunk.shape, chunk.dtype) == ((B, H, A), jnp.float32)
         assert np.isfinite(chunk).all(), (d, s)
         chunks.append(chunk)
     assert plan._cache_size() == 1  # d and s are traced
-    for number, (d, s) in enumerate(CELLS):
+    for number, (d, s) in enumerate(PAIRS):
         chunk, alone = plan(policy(), requests(d, s, seed=number, episodes=[2]), alone)
         np.testing.assert_allclose(
             chunk[0], chunks[number][2], atol=1e-5, err_msg=f"episode 2 depends on others at {d, s}"
@@ -84,7 +92,7 @@ def test_contract(name):
 def test_flow_steps_can_be_set(name):
     request = requests(1, 2)
     one_step_chunk, five_step_chunk = (
-        planner(name, flow_steps=steps)[1](policy(), request, registry.get(name).init(policy(), B))[0]
+        planner(name, flow_steps=steps)[1](policy(), request, registry.build(name).init(policy(), B))[0]
         for steps in (1, 5)
     )
     assert np.abs(one_step_chunk - five_step_chunk).max() > 1e-3
@@ -98,12 +106,12 @@ def test_flow_steps_can_be_set(name):
         (rtc.Rtc(), 0, 8),  # nothing is left of the old chunk
         (bid.Bid(samples=1, keep=1), 2, 3),  # no choice
         (bid.Bid(samples=4, use_weak=False), 0, 8),  # all samples are alike; the first is the one everybody gets
-        (registry.get("temporal_ensembling"), 2, 3),  # nothing to average yet
+        (registry.build("temporal_ensembling"), 2, 3),  # nothing to average yet
     ],
 )
 def test_where_a_strategy_is_naive(same, d, s):
     request = requests(d, s)
-    expected, _ = registry.get("naive").plan(policy(), request, ())
+    expected, _ = registry.build("naive").plan(policy(), request, ())
     chunk, _ = same.plan(policy(), request, same.init(policy(), B))
     np.testing.assert_allclose(chunk, expected, atol=1e-5)
 
@@ -111,7 +119,7 @@ def test_where_a_strategy_is_naive(same, d, s):
 @pytest.mark.parametrize("name", ["rtc", "rtc_hard", "rtc_linear", "rtc_ones", "bid", "bid_no_weak"])
 def test_elsewhere_it_is_not(name):
     request = requests(2, 3)
-    expected, _ = registry.get("naive").plan(policy(), request, ())
+    expected, _ = registry.build("naive").plan(policy(), request, ())
     chunk, _ = planner(name)[1](policy(), request, ())
     assert np.abs(chunk - expected).max() > 1e-2
 
@@ -124,10 +132,10 @@ def test_soft_masking_is_hard_masking_where_nothing_is_between():
 
 
 def test_bid_says_that_it_needs_an_early_checkpoint():
-    registry.get("bid").check(policy())
-    registry.get("bid_no_weak").check(policy(weak=False))
+    registry.build("bid").check(policy())
+    registry.build("bid_no_weak").check(policy(weak=False))
     with pytest.raises(errors.ConfigError, match=r"holds none; use strategy=bid_no_weak"):
-        registry.get("bid").check(policy(weak=False))
+        registry.build("bid").check(policy(weak=False))
 
 
 # --- how strategies are found ---
@@ -135,8 +143,8 @@ def test_bid_says_that_it_needs_an_early_checkpoint():
 
 def test_names():
     assert {"naive", "temporal_ensembling", "bid", "bid_no_weak", "rtc"} < set(registry.NAMES)
-    assert registry.get("rtc_hard") == rtc.Rtc(schedule="zeros")
-    assert registry.get("rtc", max_guidance_weight=2.0, schedule="ones") == rtc.Rtc(
+    assert registry.build("rtc_hard") == rtc.Rtc(schedule="zeros")
+    assert registry.build("rtc", max_guidance_weight=2.0, schedule="ones") == rtc.Rtc(
         schedule="ones", max_guidance_weight=2.0
     )
 
@@ -153,16 +161,16 @@ def test_names():
 )
 def test_unknown_strategies(spec, words):
     with pytest.raises(registry.UnknownStrategy) as caught:
-        registry.get(spec)
+        registry.build(spec)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_options_as_a_config_file_holds_them():
-    strategy = registry.get("bid", dimensions=[0, 1], use_weak=False)
+    strategy = registry.build("bid", dimensions=[0, 1], use_weak=False)
     assert strategy.dimensions == (0, 1)
     assert hash(strategy) == hash(bid.Bid(dimensions=(0, 1), use_weak=False))
-    assert isinstance(registry.get("rtc", max_guidance_weight=2).max_guidance_weight, float)
+    assert isinstance(registry.build("rtc", max_guidance_weight=2).max_guidance_weight, float)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,7 @@ def test_options_as_a_config_file_holds_them():
 )
 def test_wrong_options(name, options, message):
     with pytest.raises(errors.ConfigError, match=message):
-        registry.get(name, **options)
+        registry.build(name, **options)
 
 
 MINE = """
@@ -210,15 +218,15 @@ def outside(tmp_path):
 
 def test_a_strategy_in_a_file_outside_the_repository(outside):
     before = sys.modules.get("statistics")
-    strategy = registry.get(f"{outside}:Repeat", factor=2.0)
+    strategy = registry.build(f"{outside}:Repeat", factor=2.0)
     request = requests(1, 2)
-    expected, _ = registry.get("naive").plan(policy(), request, ())
+    expected, _ = registry.build("naive").plan(policy(), request, ())
     np.testing.assert_allclose(strategy.plan(policy(), request, ())[0], 2 * expected, rtol=1e-6)
     assert sys.modules.get("statistics") is before
     with pytest.raises(errors.ConfigError, match="options: flow_steps, factor"):
-        registry.get(f"{outside}:Repeat", facto=2.0)
+        registry.build(f"{outside}:Repeat", facto=2.0)
     with pytest.raises(registry.UnknownStrategy, match=r"has no strategy 'NOT_ONE'; it holds Repeat"):
-        registry.get(f"{outside}:NOT_ONE")
+        registry.build(f"{outside}:NOT_ONE")
 
 
 @pytest.mark.parametrize("separator", [":", "."])
@@ -226,7 +234,7 @@ def test_a_strategy_by_dotted_path(outside, monkeypatch, separator):
     outside.rename(outside.parent / "strategies_of_mine.py")
     monkeypatch.syspath_prepend(str(outside.parent))
     try:
-        assert registry.get(f"strategies_of_mine{separator}Repeat").factor == 1.0
+        assert registry.build(f"strategies_of_mine{separator}Repeat").factor == 1.0
     finally:
         sys.modules.pop("strategies_of_mine", None)
 
@@ -237,7 +245,7 @@ def test_a_strategy_by_dotted_path(outside, monkeypatch, separator):
 def test_a_file_that_does_not_run_is_told_with_its_line(tmp_path, code, message):
     (tmp_path / "bad.py").write_text(code)
     with pytest.raises(registry.UnknownStrategy, match=message):
-        registry.get(f"{tmp_path / 'bad.py'}:Mine")
+        registry.build(f"{tmp_path / 'bad.py'}:Mine")
 
 
 def test_a_strategy_written_here_needs_no_registration():
@@ -253,7 +261,7 @@ def test_looking_names_up_is_light():
     code = """
         import sys
         from rtc_bench.strategies import registry
-        registry.check("rtc")
+        registry.check_spec("rtc")
         sys.exit("jax" in sys.modules)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 0

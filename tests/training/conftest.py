@@ -10,7 +10,7 @@ import track_task
 
 from rtc_bench import envs
 from rtc_bench.policies import checkpoint
-from rtc_bench.training import dataset, experts, settings
+from rtc_bench.training import expert_data, experts, settings
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def on_track(monkeypatch):
 @pytest.fixture
 def data(on_track, tmp_path, lenient):
     """Two experts that push right with different strength, and a short data set of theirs."""
-    expert_config = settings.ExpertConfig(task="catapult", width=4)
+    expert_config = settings.TrainExpertConfig(task="catapult", width=4)
     env = track_task.Track()
     network = experts.build_network(expert_config, env)
     for seed, push in enumerate((0.6, 1.4)):
@@ -37,7 +37,7 @@ def data(on_track, tmp_path, lenient):
             "config": dataclasses.asdict(expert_config),
         }
         checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
-    config = settings.DataConfig(
+    config = settings.GenerateDataConfig(
         task="catapult",
         steps=400,
         experts=str(tmp_path / "experts"),
@@ -45,14 +45,14 @@ def data(on_track, tmp_path, lenient):
         out=str(tmp_path / "data"),
         noise_std=0.0,
     )
-    return config, dataset.generate(config)
+    return config, expert_data.generate(config)
 
 
 @pytest.fixture
 def small_flow():
     """(data settings, folder) -> settings of a flow policy that trains in a second."""
 
-    def config(data: settings.DataConfig, folder, **changes) -> settings.TrainFlowConfig:
+    def config(data: settings.GenerateDataConfig, folder, **changes) -> settings.TrainFlowConfig:
         values = {"task": "catapult", "data": data.out, "out": str(folder / "flow"), "epochs": 4, "weak_epoch": 1}
         values |= {"batch": 64, "warmup": 5, "eval_every": 2, "eval_episodes": 16, "channels": 8, "channel_hidden": 8}
         return settings.TrainFlowConfig(**{**values, "noise_std": 0.0, **changes})

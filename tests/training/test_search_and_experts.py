@@ -17,7 +17,7 @@ SMALL = settings.SearchConfig(population=32, hold=4, successes=3, rounds=60, las
 def config(**changes):
     base = {"task": "mjc_swimmer", "seeds": 1, "envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16}
     base |= {"steps": 16 * 16 * 8, "eval_episodes": 8, "save_every": 2, "search": SMALL, "enough": 2, "spare": 0}
-    return settings.ExpertConfig(**{**base, **changes})
+    return settings.TrainExpertConfig(**{**base, **changes})
 
 
 def test_search_finds_states_along_ways_to_success():
@@ -44,7 +44,7 @@ def test_search_says_when_there_is_no_way():
 
 def test_training_solves_the_track(on_track, tmp_path, lenient):
     (file,) = expert_training.train(config(out=str(tmp_path), steps=16 * 16 * 60, learning_rate=3e-3, shaping=0.3))
-    head = checkpoint.header(file)
+    head = checkpoint.read_header(file)
     assert head["solve_rate"] == 1.0
     assert head["steps"] >= 16 * 16 * 60
     log = (tmp_path / "mjc_swimmer" / "seed0.csv").read_text().splitlines()
@@ -115,7 +115,7 @@ def test_weak_experts_are_left_out(tmp_path):
 
 def test_memory_holds_frames_in_order_and_the_last_action():
     scaling = experts.Expert({}, jnp.zeros(1), jnp.ones(1))
-    memory = experts.initial_history(jnp.array([[1.0]]), scaling, history=3, action_size=1)
+    memory = experts.initial_history(jnp.array([[1.0]]), scaling, history_length=3, action_size=1)
     memory = experts.append_frame(memory, jnp.array([[2.0]]), jnp.array([[0.5]]), scaling)
     np.testing.assert_array_equal(experts.features(memory), [[1.0, 1.0, 2.0, 0.5]])
 
@@ -123,7 +123,7 @@ def test_memory_holds_frames_in_order_and_the_last_action():
 def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
     solution_paths = search.find_solutions(track_task.Track(), SMALL, seed=0)
     trainer = expert_training.ExpertTrainer(config(along_way=0.5))
-    training = trainer.start(0, solution_paths)
+    training = trainer.initial_state(0, solution_paths)
     done = []
     for _ in range(6):
         ((training, progress),) = trainer.advance([training], 1)
@@ -132,7 +132,7 @@ def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
     assert all(p.solved <= p.ended and p.start_solved <= p.start_ended for p in done)
     assert float(training.starts.ended[1:].sum()) > 0
     only = expert_training.ExpertTrainer(config(along_way=0.0))
-    ((training, progress),) = only.advance([only.start(0, solution_paths)], 1)
+    ((training, progress),) = only.advance([only.initial_state(0, solution_paths)], 1)
     assert progress.ended == progress.start_ended
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), training.expert))
 
@@ -140,14 +140,14 @@ def test_episodes_begin_at_the_start_and_along_the_way(on_track, lenient):
 def test_training_gives_an_episode_up_that_takes_longer_than_the_ways(on_track, lenient):
     solution_paths = dataclasses.replace(search.find_solutions(track_task.Track(), SMALL, seed=0), slowest=5)
     trainer = expert_training.ExpertTrainer(config(along_way=0.0, rollout=30, shaping=0.0))
-    ((_, progress),) = trainer.advance([trainer.start(0, solution_paths)], 1)
+    ((_, progress),) = trainer.advance([trainer.initial_state(0, solution_paths)], 1)
     assert progress.ended == 16 * 3  # 16 environments, each ten control steps long three times
     assert progress.solved == 0
 
 
 def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
     trainer = expert_training.ExpertTrainer(config(explore=1.0, explore_solved=0.25))
-    starts = trainer.start(0, search.find_solutions(track_task.Track(), SMALL, seed=0)).starts
+    starts = trainer.initial_state(0, search.find_solutions(track_task.Track(), SMALL, seed=0)).starts
     assert float(trainer.exploration(starts)) == 1.0
     half = starts._replace(ended=starts.ended + 999, solved=starts.solved + 500)
     assert float(trainer.exploration(half)) == pytest.approx(0.5)
@@ -170,7 +170,7 @@ def test_training_ends_once_enough_is_solved(on_track, tmp_path, lenient):
     (file,) = expert_training.train(config(**changes))
     log = [float(line.split(",")[1]) for line in file.with_suffix(".csv").read_text().splitlines()[1:]]
     assert min(log[-4:]) >= 0.9 > min(log[-5:-1])
-    assert checkpoint.header(file)["steps"] == 16 * 16 * 2 * len(log) < changes["steps"]
+    assert checkpoint.read_header(file)["steps"] == 16 * 16 * 2 * len(log) < changes["steps"]
     assert (tmp_path / "mjc_swimmer" / "curves.png").stat().st_size > 1000
 
 

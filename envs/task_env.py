@@ -96,12 +96,12 @@ class TaskEnv:
         action = jnp.clip(action, self.action_low[None], self.action_high[None])
         motors, thrusters = self._wire(action)
         sim, solved, failed, distance = self.engine.step(state.sim, motors, thrusters)
-        after = State(sim, state.time + 1)
+        next_state = State(sim, state.time + 1)
         terminated = solved | failed
-        truncated = (after.time >= self.max_steps) & ~terminated
+        truncated = (next_state.time >= self.max_steps) & ~terminated
         reward = solved.astype(jnp.float32) - failed.astype(jnp.float32)
         info = {"solved": solved, "failed": failed, "distance": distance}
-        return self.observe(after), after, reward, terminated, truncated, info
+        return self.observe(next_state), next_state, reward, terminated, truncated, info
 
     def _noise(self, key: Array, shape: tuple[int, int]) -> Array:
         if key.ndim == 0:

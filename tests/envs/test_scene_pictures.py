@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtc_bench.envs import render, tasks
+from rtc_bench.envs import scene_pictures, tasks
 
 
 @pytest.mark.parametrize("name", ["car_launch", "catcher_v3"])
@@ -14,8 +14,8 @@ def test_strip_and_animation(name, tmp_path):
     pose = np.array([[*body.position, body.rotation] for body in scene.moving])
     frames = [tuple((pose + shift).T) for shift in (0.0, 0.5)]
     films = {"long": frames, "short": frames[:1]}
-    render.strip(scene, films, 1 / 30, tmp_path / "new" / "strip.png")
-    render.animate(scene, films, 1 / 30, tmp_path / "film.gif")
+    scene_pictures.strip(scene, films, 1 / 30, tmp_path / "new" / "strip.png")
+    scene_pictures.animate(scene, films, 1 / 30, tmp_path / "film.gif")
     with Image.open(tmp_path / "new" / "strip.png") as strip:
         pixels = np.asarray(strip.convert("RGB"))
     green, blue = (

@@ -11,7 +11,7 @@ import pytest
 from rtc_bench import envs
 from rtc_bench.common import errors
 from rtc_bench.policies import checkpoint
-from rtc_bench.training import flow_training, pipeline, settings, zoo
+from rtc_bench.training import flow_training, pipeline, publishing, settings
 
 
 def test_all_means_every_task_and_a_failure_does_not_stop_the_others(monkeypatch):
@@ -22,11 +22,12 @@ def test_all_means_every_task_and_a_failure_does_not_stop_the_others(monkeypatch
         if config.task in ("catapult", "trampoline"):
             raise checkpoint.CheckpointError("no expert")
 
-    monkeypatch.setattr(pipeline.dataset, "generate", stage)
+    monkeypatch.setattr(pipeline.expert_data, "generate", stage)
     with pytest.raises(
-        pipeline.Unfinished, match=r"2 of 12 tasks failed\. catapult: no expert \| trampoline: no expert"
+        pipeline.Unfinished,
+        match=rf"2 of {len(envs.TASKS)} tasks failed\. catapult: no expert \| trampoline: no expert",
     ):
-        pipeline.generate_data(settings.DataConfig("all"))
+        pipeline.generate_data(settings.GenerateDataConfig("all"))
     assert tuple(tasks) == envs.TASKS
 
 
@@ -36,9 +37,9 @@ def test_one_tasks_failure_is_told_as_it_is_and_a_wrong_name_before_anything_run
 
     monkeypatch.setattr(pipeline.expert_training, "train", stage)
     with pytest.raises(checkpoint.CheckpointError, match="mjc_walker"):
-        pipeline.train_experts(settings.ExpertConfig("mjc_walker"))
+        pipeline.train_experts(settings.TrainExpertConfig("mjc_walker"))
     with pytest.raises(envs.tasks.UnknownTask, match="car_lunch"):
-        pipeline.train_experts(settings.ExpertConfig(("mjc_walker", "car_lunch")))
+        pipeline.train_experts(settings.TrainExpertConfig(("mjc_walker", "car_lunch")))
 
 
 @pytest.fixture
@@ -50,18 +51,18 @@ def finished(data, small_flow, tmp_path):
         log = "steps,start_solve_rate,solve_rate\n100,0.2,0.5\n200,0.9,0.95\n"
         (tmp_path / "experts" / "catapult" / f"seed{seed}.csv").write_text(log)
     folders = {name: str(tmp_path / name) for name in ("experts", "flow", "zoo", "out")}
-    return settings.ZooConfig("catapult", data=config.out, **folders), manifest_file
+    return settings.PublishZooConfig("catapult", data=config.out, **folders), manifest_file
 
 
 def test_publishing_copies_the_policy_and_tells_where_it_came_from(finished, capsys):
     config, manifest_file = finished
-    zoo.publish(config)
+    publishing.publish(config)
     policy_file = pathlib.Path(config.flow) / "catapult" / "catapult.safetensors"
     assert (pathlib.Path(config.zoo) / "catapult.safetensors").read_bytes() == policy_file.read_bytes()
     out = pathlib.Path(config.out)
     assert (out / "data" / "catapult.json").read_bytes() == manifest_file.read_bytes()
     (row,) = csv.DictReader((out / "zoo.csv").open())
-    card, manifest = checkpoint.header(policy_file), json.loads(manifest_file.read_text())
+    card, manifest = checkpoint.read_header(policy_file), json.loads(manifest_file.read_text())
     assert (row["task"], float(row["solve_rate"]), int(row["data_steps"])) == ("catapult", 1.0, manifest["steps"])
     assert float(row["ci_low"]) == pytest.approx(16 / (16 + 1.96**2), abs=1e-3)  # Wilson's bound for 16 of 16
     assert row["commit"] == card["versions"]["commit"]
@@ -75,7 +76,7 @@ def test_publishing_copies_the_policy_and_tells_where_it_came_from(finished, cap
     assert (out / "experts.png").stat().st_size > 1000
     assert "| catapult | 1.000, 1.000 |" in (out / "README.md").read_text()
     assert "(before:" not in capsys.readouterr().out
-    zoo.publish(config)
+    publishing.publish(config)
     assert "(before: 1.000 [0.806, 1.000])" in capsys.readouterr().out
     assert len(list(csv.DictReader((out / "zoo.csv").open()))) == 1  # its own row is replaced
 
@@ -86,7 +87,7 @@ def test_a_policy_of_other_data_is_not_published(finished):
     manifest["parts"][0]["sha256"] = "0" * 64
     manifest_file.write_text(json.dumps(manifest))
     with pytest.raises(errors.ConfigError, match=r"trained on other data .*make policy TASK=catapult"):
-        zoo.publish(config)
+        publishing.publish(config)
     assert not pathlib.Path(config.zoo).exists()
 
 
@@ -95,7 +96,7 @@ def test_what_is_not_finished_is_named(finished, missing):
     config, _ = finished
     shutil.rmtree(getattr(config, missing))
     with pytest.raises((errors.ConfigError, checkpoint.CheckpointError), match=r"catapult.*(make policy|train)"):
-        zoo.publish(config)
+        publishing.publish(config)
 
 
 ZOO = pathlib.Path(__file__).resolve().parents[2] / "results" / "zoo"

@@ -1,4 +1,4 @@
-"""The shipped zoo: trained policies into policies/zoo, and what each came from into results/zoo."""
+"""Publishing to the shipped zoo: trained policies into policies/zoo, and what each came from into results/zoo."""
 
 import pathlib
 from collections.abc import Mapping
@@ -12,31 +12,39 @@ from rtc_bench.training import learning_curves, settings
 MANIFEST_KEYS = ("parts", "steps", "episodes", "solve_rate", "experts", "experts_apart")
 
 
-def publish(config: settings.ZooConfig) -> None:
+def publish(config: settings.PublishZooConfig) -> None:
     """Copy finished policies and data manifests, and bring the tables and the picture up to date, task by task.
 
     Raises UnknownTask, CheckpointError and ConfigError where a stage of a task is not finished.
     """
     out, zoo = pathlib.Path(config.out), pathlib.Path(config.zoo)
     for task in envs.tasks.resolve(config.task):
-        trained, shipped = pathlib.Path(config.flow) / task / f"{task}.safetensors", zoo / f"{task}.safetensors"
+        trained_file, shipped_file = (
+            pathlib.Path(config.flow) / task / f"{task}.safetensors",
+            zoo / f"{task}.safetensors",
+        )
         manifest_file = pathlib.Path(config.data) / task / "manifest.json"
         if not manifest_file.exists():
             raise errors.ConfigError(f"{manifest_file}: no finished data set; make it with `make policy TASK={task}`")
         manifest = files.read_manifest(manifest_file, *MANIFEST_KEYS)
-        model_card = checkpoint.header(trained)
+        model_card = checkpoint.read_header(trained_file)
         if [part["sha256"] for part in manifest["parts"]] != model_card["recipe"]["data"]:
             raise errors.ConfigError(
-                f"{trained}: trained on other data than {manifest_file.parent}; run `make policy TASK={task}`"
+                f"{trained_file}: trained on other data than {manifest_file.parent}; run `make policy TASK={task}`"
             )
         row = _row(model_card, manifest)
-        before = f" (before: {rate_with_interval(checkpoint.header(shipped))})" if shipped.exists() else ""
+        before = (
+            f" (before: {rate_with_interval(checkpoint.read_header(shipped_file))})" if shipped_file.exists() else ""
+        )
         points = learning_curves.read_logs(config.experts, task)
-        files.write_whole(shipped, trained.read_bytes())
+        files.write_whole(shipped_file, trained_file.read_bytes())
         files.write_whole(out / "data" / f"{task}.json", manifest_file.read_bytes())
         _replace_rows(out / "zoo.csv", task, [row])
         _replace_rows(out / "experts.csv", task, points)
-        print(f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped}", flush=True)
+        print(
+            f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped_file}",
+            flush=True,
+        )
     _write_overview(out)
 
 
@@ -97,8 +105,8 @@ def _write_overview(out: pathlib.Path) -> None:
     for row in rows:
         steps = ", ".join(f"{int(count) / 1e6:.1f}" for count in row["expert_steps"].split())
         policy = rate_with_interval({"solve_rate": float(row["solve_rate"]), "episodes": int(row["episodes"])})
-        cells = (row["task"], row["experts"].replace(" ", ", "), steps, row["experts_apart"])
-        cells += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, row["commit"][:8])
-        lines.append("| " + " | ".join(cells) + " |")
+        texts = (row["task"], row["experts"].replace(" ", ", "), steps, row["experts_apart"])
+        texts += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, row["commit"][:8])
+        lines.append("| " + " | ".join(texts) + " |")
     lines += ["", "![experts' solve rate from the start over control steps](experts.png)", ""]
     files.write_whole(out / "README.md", "\n".join(lines).encode())

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from rtc_bench import envs
 from rtc_bench.common import devices, errors, files, progress, versions
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 from rtc_bench.training import experts, settings
 
 
@@ -38,20 +38,20 @@ class Recording(NamedTuple):
 class Recorder:
     """Jitted rollouts of a mixture of experts, one drawn for each episode; they act by their means."""
 
-    def __init__(self, env: task_env.TaskEnv, members: list[experts.Expert], config: settings.ExpertConfig):
+    def __init__(self, env: task_env.TaskEnv, members: list[experts.Expert], config: settings.TrainExpertConfig):
         self.env, self.config = env, config
         self.members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         self.network = experts.build_network(config, env)
-        self.motors = experts.motor_count(env)
+        self.motor_count = experts.motor_count(env)
         self._run = devices.ShardedFunction(self._episodes, shared=1)
 
     def __call__(self, *, seed: int, part: int, episodes: int) -> Recording:
         """One batch of episodes."""
         device_count = jax.device_count()
-        local = -(-episodes // device_count)
+        per_device = -(-episodes // device_count)
         key = jax.random.fold_in(jax.random.key(seed), part)
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(local * device_count)).reshape(
-            device_count, local
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(per_device * device_count)).reshape(
+            device_count, per_device
         )
         *records, expert_index = (np.asarray(leaf) for leaf in self._run(self.members, keys))
         records = [np.moveaxis(leaf, 2, 1) for leaf in records]  # [D, B, T, ...]
@@ -66,20 +66,22 @@ class Recorder:
         draw = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, env.max_steps), (), 0, count))
         expert_index = draw(keys)
         obs, state = env.reset(keys[0], batch)
-        sizes = {"history": self.config.history, "action_size": env.action_size}
+        sizes = {"history_length": self.config.history, "action_size": env.action_size}
         histories = jax.vmap(lambda expert: experts.initial_history(obs, expert, **sizes))(members)
 
         def step(carry, _):
             state, obs, histories, over = carry
-            actions = jax.vmap(lambda e, h: experts.mean_action(self.network, e, h, self.motors))(members, histories)
+            actions = jax.vmap(lambda e, h: experts.mean_action(self.network, e, h, self.motor_count))(
+                members, histories
+            )
             action = actions[expert_index, jnp.arange(batch)]
-            after, state, _, terminated, truncated, info = env.step(
+            next_obs, state, _, terminated, truncated, info = env.step(
                 jax.vmap(jax.random.fold_in)(keys, state.time), state, action
             )
-            histories = jax.vmap(lambda e, h: experts.append_frame(h, after, action, e))(members, histories)
+            histories = jax.vmap(lambda e, h: experts.append_frame(h, next_obs, action, e))(members, histories)
             disagreement = jnp.abs(actions[:, None] - actions[None]).mean(-1).sum((0, 1)) / max(1, count * (count - 1))
             record = (obs, action, ~over, info["solved"] & ~over, disagreement)
-            return (state, after, histories, over | terminated | truncated), record
+            return (state, next_obs, histories, over | terminated | truncated), record
 
         carry = (state, obs, histories, jnp.zeros(batch, bool))
         _, records = jax.lax.scan(step, carry, length=env.max_steps)
@@ -116,12 +118,12 @@ def _table(data: ExpertSteps, *, first_episode: int, first_index: int, task: int
     )
 
 
-def generate(config: settings.DataConfig) -> pathlib.Path:
+def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     """Record at least ``config.steps`` control steps; what is there already is kept. Returns the manifest's path.
 
     Raises UnknownTask, and CheckpointError if no expert is good enough.
     """
-    task = envs.tasks.check(config.task)
+    task = envs.tasks.check_name(config.task)
     devices.setup()
     members, headers = experts.load(config.experts, task, min_solve_rate=config.min_solve_rate)
     folder = pathlib.Path(config.out) / task
@@ -135,36 +137,42 @@ def generate(config: settings.DataConfig) -> pathlib.Path:
     if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
         return manifest_file
     env = envs.make(task, noise_std=config.noise_std)
-    recorder = Recorder(env, members, settings.ExpertConfig.from_mapping(headers[0]["config"]))
+    recorder = Recorder(env, members, settings.TrainExpertConfig.from_mapping(headers[0]["config"]))
     manifest_file.unlink(missing_ok=True)
     parts: list[dict[str, Any]] = []
-    steps = episodes = solved = 0
+    step_count = episode_count = solved = 0
     total_disagreement = 0.0
     with progress.bar(f"{task}: data", config.steps) as advance:
-        while steps < config.steps:
-            recorded, expert_index, disagreement = recorder(seed=config.seed, part=len(parts), episodes=config.batch)
+        while step_count < config.steps:
+            expert_steps, expert_index, disagreement = recorder(
+                seed=config.seed, part=len(parts), episodes=config.batch
+            )
             path = folder / f"part-{len(parts):04d}.parquet"
             table = _table(
-                recorded, first_episode=episodes, first_index=steps, task=envs.TASKS.index(task), dt=env.control_dt
+                expert_steps,
+                first_episode=episode_count,
+                first_index=step_count,
+                task=envs.TASKS.index(task),
+                dt=env.control_dt,
             )
             sink = pa.BufferOutputStream()
             parquet.write_table(table, sink, compression="zstd")
             files.write_whole(path, sink.getvalue().to_pybytes())
-            parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(recorded.episode)})
+            parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(expert_steps.episode)})
             parts[-1]["episodes_per_expert"] = np.bincount(expert_index, minlength=len(members)).tolist()
-            steps, episodes = steps + len(recorded.episode), episodes + config.batch
-            solved += int(recorded.success.sum())
+            step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
+            solved += int(expert_steps.success.sum())
             total_disagreement += float(disagreement.sum())
-            advance(min(steps, config.steps), config.steps)
+            advance(min(step_count, config.steps), config.steps)
     manifest = {
         "made_by": made_by,
         "task": task,
         "interface": "compact",
-        "steps": steps,
-        "episodes": episodes,
-        "solve_rate": solved / episodes,
+        "steps": step_count,
+        "episodes": episode_count,
+        "solve_rate": solved / episode_count,
         "experts": [{name: header[name] for name in ("seed", "steps", "solve_rate")} for header in headers],
-        "experts_apart": total_disagreement / steps,
+        "experts_apart": total_disagreement / step_count,
         "parts": parts,
         "versions": versions.collect(),
     }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rtc_bench import envs
 from rtc_bench.common import errors, files
-from rtc_bench.envs import env as task_env
+from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.strategies import base, registry
@@ -34,10 +34,10 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
         available = {**nested, **{path.stem: path for path in sorted(folder.glob("*.safetensors"))}}
     else:
         path = pathlib.Path(config.policy)
-        header = checkpoint.header(path)
+        header = checkpoint.read_header(path)
         available = {str(header.get("task")): path}
         if config.task != "all":
-            available = {envs.tasks.check(task): path for task in config.tasks}
+            available = {envs.tasks.check_name(task): path for task in config.tasks}
     if not available:
         raise errors.ConfigError(
             f"policy={config.policy} holds no <task>.safetensors; give a folder with some, or a file"
@@ -45,7 +45,7 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
     if config.task == "all":
         return {task: available[task] for task in envs.TASKS if task in available}
     for task in config.tasks:
-        if envs.tasks.check(task) not in available:
+        if envs.tasks.check_name(task) not in available:
             raise errors.ConfigError(
                 f"task {task!r} has no policy in policy={config.policy} (it has: {', '.join(available)}); "
                 f"train one with `make policy TASK={task}` and give policy=<file>"
@@ -53,7 +53,7 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
     return {task: available[task] for task in config.tasks}
 
 
-def task_policy(config: settings.SweepConfig, task: str, path: pathlib.Path) -> TaskPolicy:
+def load_task_policy(config: settings.SweepConfig, task: str, path: pathlib.Path) -> TaskPolicy:
     """A task's environment and policy. Raises CheckpointError for a policy made for something else."""
     env = envs.make(task, interface=config.interface, engine=config.engine, noise_std=config.noise_std)
     policy, _ = checkpoint.load_flow(path, **env.signature)
@@ -67,7 +67,7 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     specs = {registry.name_of(spec): spec for spec in config.strategies}
     for name in config.options:
         if name not in specs:
-            near = errors.nearest(name, specs)
+            near = errors.did_you_mean(name, specs)
             raise errors.ConfigError(
                 f"options.{name} is set, but strategy= does not list {name!r}{near}; add it or drop the option"
             )
@@ -75,7 +75,7 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     for name, spec in specs.items():
         options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
         try:
-            strategies[name] = registry.get(spec, **options)
+            strategies[name] = registry.build(spec, **options)
         except errors.ConfigError:
             raise
         except (TypeError, ValueError) as error:  # a strategy's own check of its fields
@@ -85,9 +85,9 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     return strategies
 
 
-def digests(policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:
+def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:
     """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
-    identity = {f"policy {task}": task_policy.digest for task, task_policy in policies.items()}
+    identity = {f"policy {task}": task_policy.digest for task, task_policy in task_policies.items()}
     for name, strategy in strategies.items():
         if not type(strategy).__module__.startswith("rtc_bench."):
             identity[f"strategy {name}"] = files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]

@@ -9,7 +9,7 @@ import pytest
 
 from rtc_bench.common import errors
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.training import dataset, experts, flow_training
+from rtc_bench.training import expert_data, experts, flow_training
 
 
 def test_columns_and_manifest(data):
@@ -34,7 +34,7 @@ def test_columns_and_manifest(data):
 
 def test_one_expert_plays_a_whole_episode(data):
     config, _ = data
-    episodes, _ = dataset.load(config.out, "catapult")
+    episodes, _ = expert_data.load(config.out, "catapult")
     pushes = {round(float(np.tanh(push)), 3) for push in (0.6, 1.4)}
     for number in np.unique(episodes.episode):
         used = {round(float(a), 3) for a in episodes.action[episodes.episode == number, 0]}
@@ -48,7 +48,7 @@ def test_one_expert_plays_a_whole_episode(data):
 def test_generating_again_changes_nothing(data):
     config, manifest_file = data
     before = manifest_file.stat().st_mtime_ns
-    assert dataset.generate(config) == manifest_file
+    assert expert_data.generate(config) == manifest_file
     assert manifest_file.stat().st_mtime_ns == before
 
 
@@ -57,22 +57,22 @@ def test_a_changed_file_is_refused(data):
     part = manifest_file.parent / "part-0000.parquet"
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(errors.ConfigError, match=r"part-0000.parquet: missing or changed"):
-        dataset.load(config.out, "catapult")
+        expert_data.load(config.out, "catapult")
 
 
 def test_missing_data_is_told_with_its_remedy(tmp_path):
     with pytest.raises(
         errors.ConfigError, match=r"no finished data set; make it with .*generate_data.py task=catapult"
     ):
-        dataset.load(tmp_path, "catapult")
+        expert_data.load(tmp_path, "catapult")
 
 
 def test_no_chunk_crosses_an_episodes_edge():
     episode = np.array([0, 0, 0, 1, 1, 5])
     action = jnp.array([[10.0 * e + i] for i, e in enumerate(episode)])  # an entry says episode and frame
-    end = dataset.episode_ends(episode)
+    end = expert_data.episode_ends(episode)
     assert end.tolist() == [3, 3, 3, 5, 5, 6]
-    chunks = dataset.action_chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4)[..., 0]
+    chunks = expert_data.action_chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4)[..., 0]
     wanted = [
         [0, 1, 2, 0],
         [1, 2, 0, 0],
@@ -102,9 +102,9 @@ def test_the_learning_rate_falls_unless_told_to_stay(data, small_flow, tmp_path)
     moved = {}
     for anneal in (0.0, 1.0):
         trainer = flow_training.FlowTrainer(
-            small_flow(config, tmp_path, anneal=anneal), dataset.load(config.out, "catapult")[0]
+            small_flow(config, tmp_path, anneal=anneal), expert_data.load(config.out, "catapult")[0]
         )
-        learners = [trainer.start()]
+        learners = [trainer.initial_state()]
         for number in range(4):
             learners.append(trainer.epoch(learners[-1], number)[0])
         kernels = [np.asarray(learner.params["in_proj"]["kernel"]) for learner in learners]
