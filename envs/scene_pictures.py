@@ -28,7 +28,7 @@ def _to_world(point: scenes.Point, pose: tuple[float, float, float]) -> tuple[fl
 
 
 def draw(axis, scene: scenes.Scene, frame: Frame) -> None:
-    """Draw one moment into a matplotlib axis."""
+    """Draw one still into a matplotlib axis."""
     from matplotlib import patches
 
     poses = _poses(scene, frame)
@@ -69,15 +69,15 @@ def _figure(columns: int, lines: int):
 def strip(
     scene: scenes.Scene, films: Mapping[str, Sequence[Frame]], frame_time: float, path: pathlib.Path, *, count: int = 6
 ) -> None:
-    """Save film strips (PNG, PDF, ...): a line for each film, ``count`` moments of the longest, titled in seconds.
+    """Save film strips (PNG, PDF, ...): a line for each film, ``count`` stills of the longest, titled in seconds.
 
     A film that has ended shows its end again.
     """
-    moments = np.unique(np.linspace(0, _longest(films) - 1, count).round().astype(int))
-    pyplot, figure, axes = _figure(len(moments), len(films))
+    frame_numbers = np.unique(np.linspace(0, _longest(films) - 1, count).round().astype(int))
+    pyplot, figure, axes = _figure(len(frame_numbers), len(films))
     for line, (title, frames) in zip(axes, films.items(), strict=True):
-        for axis, moment in zip(line, moments, strict=True):
-            index = min(int(moment), len(frames) - 1)
+        for axis, number in zip(line, frame_numbers, strict=True):
+            index = min(int(number), len(frames) - 1)
             draw(axis, scene, frames[index])
             axis.set_title(f"{index * frame_time:.2f} s", fontsize=8)
         line[0].set_ylabel(title, fontsize=9)
@@ -99,10 +99,10 @@ def animate(
     for axis in axes.flat[len(films) :]:
         axis.set_visible(False)
     images, last = [], _longest(films) - 1
-    for moment in [*range(0, last, every), last]:
+    for number in [*range(0, last, every), last]:
         for axis, (title, frames) in zip(axes.flat, films.items(), strict=False):
             axis.clear()
-            draw(axis, scene, frames[min(moment, len(frames) - 1)])
+            draw(axis, scene, frames[min(number, len(frames) - 1)])
             axis.set_title(title, fontsize=9)
         figure.canvas.draw()
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]

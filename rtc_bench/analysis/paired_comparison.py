@@ -68,7 +68,7 @@ class PairedOutcomes:
         return [pair for pair in self.pairs if pair[0] == delay]
 
 
-def compare(
+def compare_strategies(
     outcomes: PairedOutcomes, strategy: str, baseline: str, pairs: Sequence[DelayHorizon], task: str = MEAN_OVER_TASKS
 ) -> Comparison | None:
     """The mean over those of ``pairs`` where both ran, some at each delay; in a task, or over the tasks where they did."""
@@ -144,14 +144,14 @@ def against_baseline(
     others = [name for name in strategies or outcomes.strategies if name != baseline]
     spans = [outcomes.pairs_at(delay) for delay in outcomes.delays]
     spans += [outcomes.pairs] if len(outcomes.delays) > 1 else []
-    comparisons = [compare(outcomes, name, baseline, span) for name in others for span in spans]
+    comparisons = [compare_strategies(outcomes, name, baseline, span) for name in others for span in spans]
     return [comparison for comparison in comparisons if comparison is not None]
 
 
 def against_baseline_by_task(outcomes: PairedOutcomes, strategy: str, baseline: str) -> list[Comparison]:
     """The same in each task by itself, at each delay."""
     comparisons = [
-        compare(outcomes, strategy, baseline, outcomes.pairs_at(delay), task)
+        compare_strategies(outcomes, strategy, baseline, outcomes.pairs_at(delay), task)
         for task in outcomes.tasks
         for delay in outcomes.delays
     ]

@@ -113,7 +113,7 @@ def comparisons_by_delay(comparisons: Sequence[paired_comparison.Comparison]) ->
             f"{comparison.rate:.3f}",
             difference_text(comparison),
             comparison.verdict,
-            episodes_to_settle(comparison),
+            settling_text(comparison),
         ]
         for comparison in comparisons
         if comparison.delay is not None
@@ -121,7 +121,7 @@ def comparisons_by_delay(comparisons: Sequence[paired_comparison.Comparison]) ->
     return tables.Table(("strategy", "d", "solve rate", "difference [95 %]", "verdict", "episodes to settle"), lines)
 
 
-def episodes_to_settle(comparison: paired_comparison.Comparison) -> str:
+def settling_text(comparison: paired_comparison.Comparison) -> str:
     """Episodes a task that an undecided comparison would take."""
     if comparison.verdict != "undecided":
         return ""
@@ -147,7 +147,7 @@ def verdicts(
         counts = f"{single.count('ahead')} / {single.count('behind')} of {mean.tasks}" if mean.delay is not None else ""
         delay = "all" if mean.delay is None else str(mean.delay)
         rates = [f"{mean.rate:.3f}", f"{mean.rate - mean.difference:.3f}", difference_text(mean), mean.verdict]
-        lines.append([delay, *rates, counts, episodes_to_settle(mean)])
+        lines.append([delay, *rates, counts, settling_text(mean)])
     names = (comparisons[0].strategy, comparisons[0].baseline)
     columns = ("difference [95 %]", "verdict", "tasks ahead / behind", "episodes to settle")
     return tables.Table(("d", *names, *columns), lines)

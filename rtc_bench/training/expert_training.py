@@ -194,7 +194,13 @@ class ExpertTrainer:
 
 
 ENOUGH_SAVES = 4  # in a row
-NOT_DECIDING = ("seeds", "seed", "spare", "good", "out")  # settings that do not change an expert of a given seed
+NOT_DECIDING_AN_EXPERT = (
+    "seeds",
+    "seed",
+    "spare",
+    "good",
+    "out",
+)  # settings that do not change an expert of a given seed
 
 
 def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
@@ -218,7 +224,7 @@ def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> sea
 
 
 def _deciding_settings(config: settings.TrainExpertConfig) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_DECIDING}
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_DECIDING_AN_EXPERT}
 
 
 def _expert_file(config: settings.TrainExpertConfig, seed: int) -> pathlib.Path:
