@@ -146,7 +146,7 @@ def main() -> None:
     args = _bench.parse(parser)
     devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
-    strategies = {name: registry.build(name) for name in settings.DEFAULT_STRATEGIES}
+    strategies = {name: registry.build(name) for name in settings.STRATEGIES}
     rows: list[_bench.Measurement] = []
     for task in args.tasks:
         for row in measure(

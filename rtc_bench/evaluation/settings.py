@@ -9,7 +9,7 @@ from rtc_bench.common import errors, schema
 
 WANDB_MODES = ("offline", "online", "disabled")
 HORIZON_WORDS = ("auto", "all")
-DEFAULT_STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
+STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +32,7 @@ class SweepConfig(schema.Settings):
     """A sweep of delay and execution horizon over tasks and strategies."""
 
     task: str | tuple[str, ...] = "all"  # a name, a list, or all: every task that has a policy
-    strategy: str | tuple[str, ...] = (
-        DEFAULT_STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
-    )
+    strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
     delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
     episodes: int = 256  # a cell

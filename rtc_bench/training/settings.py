@@ -51,9 +51,7 @@ class TrainExpertConfig(schema.Settings):
     width: int = 128  # units a hidden layer
     history: int = 4  # frames the expert sees
     shaping: float = 0.5  # reward per metre nearer
-    along_way: float = (
-        0.9  # share of episodes begun on a way to success while none is solved from the start; later half
-    )
+    along_way: float = 0.9  # share of episodes begun on a way to success while none is solved from start; later half
     patience: float = 2.0  # training gives an episode up after so many times the slowest way's control steps
     noise_std: float = 0.1  # actuation noise
     eval_episodes: int = 1024

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pathlib
+import re
 import sys
 
 import pytest
@@ -45,6 +46,12 @@ def test_a_script_and_its_config_belong_together(path):
     if name != "sweep":  # whose out= and strategies a preset may set
         values = dict(argument.split("=") for argument in required(name))
         assert composed == type(composed)(**values)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "rtc_bench").glob("*/settings.py")), ids=lambda path: path.parent.name)
+def test_a_setting_stands_on_one_line(path):
+    """Or --help, which reads the comment behind it, would not show what it means."""
+    assert not re.findall(r"^    \w+: .*[(\[{]$", path.read_text(), re.MULTILINE)
 
 
 def preset(script: str, name: str) -> schema.Settings:
