@@ -18,6 +18,8 @@ SCRIPTS = pathlib.Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 CONFIGS = ROOT / "configs"
 
+if not all((ROOT / "rtc_bench" / link).is_dir() for link in ("envs", "policies")):
+    sys.exit("error: the links in rtc_bench/ were lost in copying; mend them: ln -sf ../envs ../policies rtc_bench/")
 sys.path.insert(0, str(ROOT))  # a checkout's scripts run that checkout, installed or not
 from rtc_bench.common import errors, schema  # noqa: E402  (light: no JAX)
 

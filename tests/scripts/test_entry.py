@@ -3,6 +3,8 @@
 import errno
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
 import types
 
@@ -52,6 +54,17 @@ def test_a_failure_that_a_user_can_mend_is_one_line(opened, capsys, error, statu
     error_text = capsys.readouterr().err
     assert error_text.startswith(answer)
     assert len(error_text.splitlines()) == 1
+
+
+def test_links_that_were_lost_in_copying_are_one_line(tmp_path):
+    for folder in ("scripts", "rtc_bench"):
+        shutil.copytree(
+            SCRIPTS.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("envs", "__pycache__")
+        )
+    done = subprocess.run([sys.executable, tmp_path / "scripts" / "sweep.py"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the links in rtc_bench/ were lost in copying; mend them: ln -sf ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_bug_keeps_its_traceback(opened):
