@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rtc_bench.common import files
 from rtc_bench.policies import checkpoint, flow
 
 CONFIG = flow.FlowConfig(5, 2, horizon=4, layers=2, channels=8, channel_hidden=12, token_hidden=6)
@@ -135,15 +134,6 @@ def test_a_full_disk_passes_through_and_leaves_the_old_file(saved, monkeypatch):
 def test_a_file_in_the_way_of_a_folder_passes_through(saved):
     with pytest.raises(OSError, match=r"File exists|Not a directory"):
         checkpoint.save_flow(saved / "below", policy(), CARD)
-
-
-def test_files_are_readable_as_the_user_s_umask_says(tmp_path):
-    before = os.umask(0o027)
-    try:
-        files.write_whole(tmp_path / "file", b"x")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
 def test_flatten_and_unflatten_are_inverse():

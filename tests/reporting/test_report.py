@@ -6,7 +6,7 @@ import example_runs
 import pytest
 
 from rtc_bench.analysis import paired_comparison
-from rtc_bench.common import errors, plotting
+from rtc_bench.common import errors
 from rtc_bench.evaluation import results, run_folder
 from rtc_bench.reporting import figures, report, settings
 
@@ -18,10 +18,6 @@ def test_a_run_folder_gets_its_picture_and_table(tmp_path, rows):
     report.write_summary(run_folder.load([example_runs.write(tmp_path / "run", rows)]), tmp_path / "out")
     assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "curves.png"]
-
-
-def test_styles_differ_in_grey():
-    assert len({style[1:] for style in plotting.STYLES[:7]}) == len(plotting.STYLES[:7])
 
 
 class Page(html.parser.HTMLParser):
