@@ -45,9 +45,8 @@ def compare(config: settings.CompareConfig) -> list[pathlib.Path]:
     """
     specs_by_run = {"baselines": config.baselines, **{spec: (spec,) for spec in config.strategies}}
     all_specs = (*config.baselines, *config.strategies)
-    sweep_inputs.build_strategies(
-        _sweep_config(config, all_specs, config.options)
-    )  # typos are told before anything runs
+    everything = _sweep_config(config, all_specs, config.options)
+    sweep_inputs.build_strategies(everything)  # typos are told before anything runs
     configs = {
         run: _sweep_config(config, specs, _options_of(config.options, specs)) for run, specs in specs_by_run.items()
     }
