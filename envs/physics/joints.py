@@ -93,14 +93,11 @@ def solve_joint(bodies: UnpackedBodies, joint: scenes.Joint, arm: Arm) -> tuple[
     """Pull one joint together (velocities and positions); returns the impulse x, y and turning impulse to remember."""
     xa, ya, vxa, vya, wa, inverse_mass_a, inverse_inertia_a = bodies.read(joint.a)
     xb, yb, vxb, vyb, wb, inverse_mass_b, inverse_inertia_b = bodies.read(joint.b)
-    inverse_mass, inverse_inertia = (
-        np.float32(inverse_mass_a + inverse_mass_b),
-        np.float32(inverse_inertia_a + inverse_inertia_b),
-    )
+    inverse_mass = np.float32(inverse_mass_a + inverse_mass_b)
+    inverse_inertia = np.float32(inverse_inertia_a + inverse_inertia_b)
     gap_x, gap_y = (xb + arm.bx) - (xa + arm.ax), (yb + arm.by) - (ya + arm.ay)
-    share = (
-        inverse_mass_a / inverse_mass
-    )  # the joint sits at the anchors' mass-weighted mean; a static body's anchor wins
+    # The joint sits at the anchors' mass-weighted mean; a static body's anchor wins.
+    share = inverse_mass_a / inverse_mass
     at_ax, at_ay = arm.ax + share * gap_x, arm.ay + share * gap_y
     at_bx, at_by = arm.bx - (1 - share) * gap_x, arm.by - (1 - share) * gap_y
     rel_x = (vxb - wb * at_by) - (vxa - wa * at_ay)

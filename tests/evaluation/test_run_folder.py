@@ -18,9 +18,8 @@ def test_a_run_that_stopped_goes_on_and_ends_alike(tmp_path):
         whole.add(test_results.row(cell), test_results.outcomes())
     stopped = run_folder.RunFolder(tmp_path / "stopped", settings, {})
     stopped.missing(test_results.CELLS)
-    stopped.add(
-        test_results.row(test_results.CELLS[1]), test_results.outcomes()
-    )  # nothing is promised about which came first
+    second = test_results.CELLS[1]  # nothing is promised about which came first
+    stopped.add(test_results.row(second), test_results.outcomes())
     again = run_folder.RunFolder(tmp_path / "stopped", {**settings, "out": "y"}, {})
     todo = again.missing(test_results.CELLS)
     assert todo == [test_results.CELLS[0], test_results.CELLS[2]]

@@ -147,9 +147,8 @@ def test_velocity_follows_the_architecture(time):
     velocity = policy.velocity(obs, x_t, jnp.float32(time))
     for b in range(3):
         expected = plain_velocity(policy.params, np.asarray(obs[b]), np.asarray(x_t[b]), time)
-        np.testing.assert_allclose(
-            velocity[b], expected, atol=1e-3
-        )  # the fastest wave turns 250 times: float32 is coarse
+        # The fastest wave turns 250 times: float32 is coarse.
+        np.testing.assert_allclose(velocity[b], expected, atol=1e-3)
 
 
 def test_observations_are_normalised_on_entry():
