@@ -6,20 +6,24 @@ import jax.numpy as jnp
 from jax import Array
 
 MEAN_LIMIT = 5.0  # of the mean before squashing
+LOG_STD = "log_std"  # the parameter's name
 
 
 class ActorCritic(nn.Module):
-    """Two MLPs with tanh units."""
+    """Two MLPs with tanh units; perhaps with a standard deviation that is learned and the same in every state."""
 
     action_size: int
     width: int = 256
     depth: int = 2
+    learned_std: bool = False
 
     @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array]:
         """Features [B, F] to mean [B, A] before squashing, and value [B]."""
         mean = self._mlp(features, self.action_size, 0.01)
         value = self._mlp(features, 1, 1.0)[:, 0]
+        if self.learned_std:
+            self.param(LOG_STD, nn.initializers.zeros, (self.action_size,))
         return jnp.clip(mean, -MEAN_LIMIT, MEAN_LIMIT), value
 
     def _mlp(self, x: Array, outputs: int, scale: float) -> Array:
@@ -29,8 +33,8 @@ class ActorCritic(nn.Module):
 
 
 def gaussian(mean: Array, std: Array | float) -> distrax.Distribution:
-    """The distribution before squashing, over [B, A], with one standard deviation for all."""
-    return distrax.MultivariateNormalDiag(mean, jnp.full_like(mean, std))
+    """The distribution before squashing, over [B, A]; ``std`` is one number or one for each action [A]."""
+    return distrax.MultivariateNormalDiag(mean, jnp.broadcast_to(jnp.asarray(std, mean.dtype), mean.shape))
 
 
 def squash(raw: Array, motor_count: int) -> Array:

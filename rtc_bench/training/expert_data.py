@@ -15,6 +15,7 @@ from pyarrow import parquet
 from rtc_bench import envs
 from rtc_bench.common import devices, errors, files, progress, versions
 from rtc_bench.envs import task_env
+from rtc_bench.policies import actor_critic
 from rtc_bench.training import experts, settings
 
 
@@ -36,24 +37,24 @@ class Recording(NamedTuple):
 
 
 class Recorder:
-    """Jitted rollouts of a mixture of experts, one drawn for each episode; they act by their means."""
+    """Jitted rollouts of a mixture of experts, one drawn for each episode; they act as their ``action_std`` says."""
 
-    def __init__(self, env: task_env.TaskEnv, members: list[experts.Expert], config: settings.TrainExpertConfig):
+    def __init__(self, env: task_env.TaskEnv, config: settings.TrainExpertConfig):
         self.env, self.config = env, config
-        self.members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         self.network = experts.build_network(config, env)
         self.motor_count = experts.motor_count(env)
         self._run = devices.ShardedFunction(self._episodes, shared=1)
 
-    def __call__(self, *, seed: int, part: int, episodes: int) -> Recording:
+    def __call__(self, members: list[experts.Expert], *, seed: int, part: int, episodes: int) -> Recording:
         """One batch of episodes."""
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         device_count = jax.device_count()
         per_device = -(-episodes // device_count)
         key = jax.random.fold_in(jax.random.key(seed), part)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(per_device * device_count)).reshape(
             device_count, per_device
         )
-        *records, expert_index = (np.asarray(leaf) for leaf in self._run(self.members, keys))
+        *records, expert_index = (np.asarray(leaf) for leaf in self._run(stacked, keys))
         records = [np.moveaxis(leaf, 2, 1) for leaf in records]  # [D, B, T, ...]
         obs, action, alive, success, disagreement = (leaf.reshape(-1, *leaf.shape[2:])[:episodes] for leaf in records)
         numbers = np.broadcast_to(np.arange(episodes)[:, None], alive.shape).astype(np.int64)
@@ -71,14 +72,14 @@ class Recorder:
 
         def step(carry, _):
             state, obs, histories, over = carry
-            actions = jax.vmap(lambda e, h: experts.mean_action(self.network, e, h, self.motor_count))(
-                members, histories
-            )
-            action = actions[expert_index, jnp.arange(batch)]
-            next_obs, state, _, terminated, truncated, info = env.step(
-                jax.vmap(jax.random.fold_in)(keys, state.time), state, action
-            )
+            step_keys = jax.vmap(jax.random.fold_in)(keys, state.time)
+            noise = experts.action_noise(step_keys, env.action_size)
+            raw = jax.vmap(lambda e, h: self.network.apply(e.params, experts.features(h))[0])(members, histories)
+            own = raw[expert_index, jnp.arange(batch)] + members.action_std[expert_index] * noise
+            action = actor_critic.squash(own, self.motor_count)
+            next_obs, state, _, terminated, truncated, info = env.step(step_keys, state, action)
             histories = jax.vmap(lambda e, h: experts.append_frame(h, next_obs, action, e))(members, histories)
+            actions = jax.vmap(lambda raw: actor_critic.squash(raw, self.motor_count))(raw)
             disagreement = jnp.abs(actions[:, None] - actions[None]).mean(-1).sum((0, 1)) / max(1, count * (count - 1))
             record = (obs, action, ~over, info["solved"] & ~over, disagreement)
             return (state, next_obs, histories, over | terminated | truncated), record
@@ -125,7 +126,10 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     """
     task = envs.tasks.check_name(config.task)
     devices.setup()
-    members, headers = experts.load(config.experts, task, min_solve_rate=config.min_solve_rate)
+    rate = "solve_rate" if config.sample == "mean" else "sampled_solve_rate"
+    selection = {"min_solve_rate": config.min_solve_rate, "rate": rate, "checkpoints": config.checkpoints}
+    members, headers = experts.load(config.experts, task, **selection)
+    members = [member._replace(action_std=_action_std(config, member)) for member in members]
     folder = pathlib.Path(config.out) / task
     manifest_file = folder / "manifest.json"
     made_by = {
@@ -137,15 +141,16 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
         return manifest_file
     env = envs.make(task, noise_std=config.noise_std)
-    recorder = Recorder(env, members, settings.TrainExpertConfig.from_mapping(headers[0]["config"]))
+    recorder = Recorder(env, settings.TrainExpertConfig.from_mapping(headers[0]["config"]))
     manifest_file.unlink(missing_ok=True)
     parts: list[dict[str, Any]] = []
     step_count = episode_count = solved = 0
     total_disagreement = 0.0
     with progress.bar(f"{task}: data", config.steps) as advance:
         while step_count < config.steps:
+            cast = _cast(headers, seed=config.seed, part=len(parts))
             expert_steps, expert_index, disagreement = recorder(
-                seed=config.seed, part=len(parts), episodes=config.batch
+                [members[index] for index in cast], seed=config.seed, part=len(parts), episodes=config.batch
             )
             path = folder / f"part-{len(parts):04d}.parquet"
             table = _table(
@@ -159,7 +164,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
             parquet.write_table(table, sink, compression="zstd")
             files.write_whole(path, sink.getvalue().to_pybytes())
             parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(expert_steps.episode)})
-            parts[-1]["episodes_per_expert"] = np.bincount(expert_index, minlength=len(members)).tolist()
+            parts[-1]["episodes_per_expert"] = np.bincount(cast[expert_index], minlength=len(members)).tolist()
             step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
             solved += int(expert_steps.success.sum())
             total_disagreement += float(disagreement.sum())
@@ -171,13 +176,31 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
         "steps": step_count,
         "episodes": episode_count,
         "solve_rate": solved / episode_count,
-        "experts": [{name: header[name] for name in ("seed", "steps", "solve_rate")} for header in headers],
+        "experts": [
+            {"seed": header["seed"], "steps": header["steps"], "solve_rate": header[rate]} for header in headers
+        ],
         "experts_apart": total_disagreement / step_count,
         "parts": parts,
         "versions": versions.collect(),
     }
     files.write_manifest(manifest_file, manifest)
     return manifest_file
+
+
+def _action_std(config: settings.GenerateDataConfig, expert: experts.Expert) -> np.ndarray:
+    """[A], by which its actions are sampled before squashing; 0 records means."""
+    if config.sample == "policy":
+        return np.asarray(expert.action_std)
+    return np.full_like(expert.action_std, 0.0 if config.sample == "mean" else config.sample)
+
+
+def _cast(headers: list[dict[str, Any]], *, seed: int, part: int) -> np.ndarray:
+    """Indices of the experts that play a part of the data: one of each training seed, drawn from its checkpoints."""
+    rng = np.random.default_rng([seed, part])
+    training_seeds = dict.fromkeys(header["seed"] for header in headers)
+    return np.array(
+        [rng.choice([i for i, header in enumerate(headers) if header["seed"] == own]) for own in training_seeds]
+    )
 
 
 def _digest(expert: experts.Expert) -> str:

@@ -70,7 +70,8 @@ class ExpertTrainer:
         init_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.history * self.env.obs_size + self.env.action_size
         params = self.network.init(init_key, jnp.zeros((1, width)))
-        expert = experts.Expert(params, jnp.asarray(paths.obs_mean), jnp.asarray(paths.obs_std))
+        std = jnp.full(self.env.action_size, self.config.explore)
+        expert = experts.Expert(params, jnp.asarray(paths.obs_mean), jnp.asarray(paths.obs_std), std)
         obs, state = self.env.reset(init_key, self.config.envs)
         rollout = RolloutState(state, self._initial_history(obs, expert), jnp.zeros(self.config.envs, jnp.int32))
         starts = curriculum.untried_starts(paths.states, limit=self.config.patience * paths.slowest)
@@ -101,7 +102,7 @@ class ExpertTrainer:
         next_start_index = curriculum.sample_start_indices(
             starts, shape, along_way=self.config.along_way, key=start_key
         )
-        std = self.exploration(starts)
+        std = self.exploration(expert.params, starts)
         control_step = functools.partial(self._control_step, starts, expert, std)
         step_inputs = (next_start_index, jax.random.split(roll_key, self.config.rollout))
         rollout, (steps, (start_index, solved)) = jax.lax.scan(control_step, rollout, step_inputs)
@@ -110,20 +111,27 @@ class ExpertTrainer:
             steps.reward, steps.value, steps.done, last_value, gamma=self.config.gamma, decay=self.config.gae_decay
         )
         data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (steps, advantage, advantage + steps.value))
-        params, optimiser = self._update(expert.params, optimiser, data, std, update_key)
+        params, optimiser = self._update(expert.params, optimiser, data, starts, update_key)
         start_index, solved, ended = start_index.ravel(), solved.ravel(), data[0].done
         starts = curriculum.count_episodes(starts, start_index, ended, solved)
         counts = [(flag & mask).sum() for mask in (True, start_index == 0) for flag in (ended, solved)]
-        training = ExpertTrainingState(expert._replace(params=params), optimiser, rollout, starts, key)
+        action_std = jnp.broadcast_to(self.exploration(params, starts), (1, self.env.action_size))[0]
+        expert = expert._replace(params=params, action_std=action_std)
+        training = ExpertTrainingState(expert, optimiser, rollout, starts, key)
         return training, EpisodeCounts(*counts)
 
-    def exploration(self, starts: curriculum.StartDistribution) -> Array:
-        """Standard deviation of actions before squashing; it falls as more is solved, so that the mean learns to do alone."""
+    def exploration(self, params: experts.NetworkParams, starts: curriculum.StartDistribution) -> Array:
+        """Standard deviation of actions before squashing, one number, or [1, A] where it is learned.
+
+        Otherwise it falls as more is solved, so that the mean learns to do alone.
+        """
         config = self.config
+        if config.learned_std:
+            return jnp.exp(params["params"][actor_critic.LOG_STD])[None]
         return config.explore * (config.explore_solved / config.explore) ** curriculum.start_solve_rate(starts)
 
     def _update(
-        self, params: experts.NetworkParams, optimiser: Any, data, std: Array, key: Array
+        self, params: experts.NetworkParams, optimiser: Any, data, starts: curriculum.StartDistribution, key: Array
     ) -> tuple[experts.NetworkParams, Any]:
         """Several epochs of minibatches over the samples."""
 
@@ -131,23 +139,23 @@ class ExpertTrainer:
             order_key, loss_key = jax.random.split(key)
             order = jax.random.permutation(order_key, self.samples).reshape(self.config.minibatches, -1)
             keys = jax.random.split(loss_key, self.config.minibatches)
-            return jax.lax.scan(functools.partial(self._minibatch, data, std), carry, (order, keys))
+            return jax.lax.scan(functools.partial(self._minibatch, data, starts), carry, (order, keys))
 
         return jax.lax.scan(epoch, (params, optimiser), jax.random.split(key, self.config.epochs))[0]
 
-    def _minibatch(self, data, std: Array, carry, batch):
+    def _minibatch(self, data, starts: curriculum.StartDistribution, carry, batch):
         params, optimiser = carry
         order, key = batch
         steps, advantage, target = jax.tree.map(lambda leaf: leaf[order], data)
         options = {
             "clip": self.config.clip,
             "value_coefficient": self.config.value_coefficient,
-            "std": std,
             "perturbation": self.config.perturbation,
         }
 
         def objective(params):
-            return ppo.loss(self.network.apply(params, steps.features), steps, advantage, target, key=key, **options)
+            outputs, std = self.network.apply(params, steps.features), self.exploration(params, starts)
+            return ppo.loss(outputs, steps, advantage, target, key=key, std=std, **options)
 
         gradient = jax.grad(objective)(params)
         change, optimiser = self.optimiser.update(gradient, optimiser, params)
@@ -281,21 +289,32 @@ class _SeedTraining:
 
     def finish(self, evaluate: experts.ExpertEvaluator, episodes: int) -> None:
         """Evaluate and write the expert."""
-        solved = evaluate(self.state.expert, seed=10_000 + self.seed, episodes=episodes)
+        self._save_expert(self.expert_file, evaluate, episodes)
+        self.resume_file.unlink(missing_ok=True)
+
+    def keep(self, evaluate: experts.ExpertEvaluator, episodes: int, every: int, iterations: int) -> None:
+        """Keep a checkpoint if its time has come within the last ``iterations``."""
+        steps = self.iterations * self.trainer.samples
+        if steps // every > (steps - iterations * self.trainer.samples) // every:
+            path = self.expert_file.parent / "checkpoints" / f"seed{self.seed}-{steps:09d}.safetensors"
+            self._save_expert(path, evaluate, episodes)
+
+    def _save_expert(self, path: pathlib.Path, evaluate: experts.ExpertEvaluator, episodes: int) -> None:
+        expert, draws = self.state.expert, {"seed": 10_000 + self.seed, "episodes": episodes}
         header = {
             "kind": "expert",
             "task": self.settings["task"],
             "interface": "compact",
-            "solve_rate": float(solved.mean()),
-            "episodes": len(solved),
+            "solve_rate": float(evaluate(expert, **draws).mean()),
+            "sampled_solve_rate": float(evaluate.sampled(expert, **draws).mean()),
+            "episodes": episodes,
             "steps": self.iterations * self.trainer.samples,
             "search_steps": self.search_steps,
             "seed": self.seed,
             "config": self.settings,
             "versions": versions.collect(),
         }
-        checkpoint.save(self.expert_file, self.state.expert._asdict(), header)
-        self.resume_file.unlink(missing_ok=True)
+        checkpoint.save(path, expert._asdict(), header)
 
 
 def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
@@ -323,6 +342,7 @@ def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
 def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
     trainings = [_SeedTraining(config, trainer, seed) for seed in seeds]
     total = -(-config.steps // trainer.samples)
+    evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history_length=config.history)
     with progress.bar(f"{config.task}: experts", total * len(trainings)) as advance:
         while running := [training for training in trainings if not training.over(total)]:
             least = min(training.iterations for training in running)
@@ -330,12 +350,13 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
             iterations = min(config.save_every, total - least)
             advanced = trainer.advance([training.state for training in group], iterations)
             rates = [training.record(*new, iterations) for training, new in zip(group, advanced, strict=True)]
+            for training in group if config.keep_every else ():
+                training.keep(evaluate, config.eval_episodes, config.keep_every, iterations)
             note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
             advance(
                 sum(training.iterations for training in trainings), total * len(trainings), f"solved from start, {note}"
             )
         advance(total * len(trainings), total * len(trainings))
-    evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history_length=config.history)
     for training in trainings:
         training.finish(evaluate, config.eval_episodes)
     points = learning_curves.read_logs(config.out, config.task)

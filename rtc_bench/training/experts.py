@@ -24,11 +24,12 @@ class History(NamedTuple):
 
 
 class Expert(NamedTuple):
-    """A trained expert: network parameters and the fixed observation scaling."""
+    """A trained expert: network parameters, the fixed observation scaling, and how far it explored in the end."""
 
     params: NetworkParams
     obs_mean: Array  # [O]
     obs_std: Array
+    action_std: Array  # [A], of actions before squashing
 
 
 def initial_history(obs: Array, expert: Expert, *, history_length: int, action_size: int) -> History:
@@ -58,7 +59,7 @@ def motor_count(env: task_env.TaskEnv) -> int:
 
 def build_network(config: settings.TrainExpertConfig, env: task_env.TaskEnv) -> actor_critic.ActorCritic:
     """The network of this size for this task."""
-    return actor_critic.ActorCritic(env.action_size, config.width)
+    return actor_critic.ActorCritic(env.action_size, config.width, learned_std=config.learned_std)
 
 
 def mean_action(network: actor_critic.ActorCritic, expert: Expert, history: History, motor_count: int) -> Array:
@@ -66,15 +67,35 @@ def mean_action(network: actor_critic.ActorCritic, expert: Expert, history: Hist
     return actor_critic.squash(network.apply(expert.params, features(history))[0], motor_count)
 
 
+def sampled_action(
+    network: actor_critic.ActorCritic, expert: Expert, history: History, motor_count: int, *, noise: Array
+) -> Array:
+    """The expert's action [B, A] as it explores, within bounds; ``noise`` [B, A] is Gaussian."""
+    mean = network.apply(expert.params, features(history))[0]
+    return actor_critic.squash(mean + expert.action_std[None] * noise, motor_count)
+
+
+def action_noise(step_keys: Array, action_size: int) -> Array:
+    """[B, A] from the keys [B] of a control step, apart from the actuation noise that they give."""
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, EXPLORATION), (action_size,)))(step_keys)
+
+
+EXPLORATION = 1  # what a key of an episode and control step is for, besides actuation noise
+
+
 class ExpertEvaluator:
-    """Jitted solve rate of experts from the real start, by their mean actions, under actuation noise."""
+    """Jitted solve rate of experts from the real start under actuation noise, by their mean actions or as they explore."""
 
     def __init__(self, env: task_env.TaskEnv, network: actor_critic.ActorCritic, *, history_length: int):
         self.env, self.network, self.history_length = env, network, history_length
         self._run = devices.ShardedFunction(self._episodes, shared=1)
 
     def __call__(self, expert: Expert, *, seed: int, episodes: int) -> np.ndarray:
-        """Whether each episode was solved, [episodes] bool."""
+        """Whether each episode was solved by mean actions, [episodes] bool."""
+        return self.sampled(expert._replace(action_std=jnp.zeros(self.env.action_size)), seed=seed, episodes=episodes)
+
+    def sampled(self, expert: Expert, *, seed: int, episodes: int) -> np.ndarray:
+        """Whether each episode was solved by actions sampled as the expert explores, [episodes] bool."""
         device_count = jax.device_count()
         per_device = -(-episodes // device_count)
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(per_device * device_count))
@@ -87,8 +108,9 @@ class ExpertEvaluator:
 
         def step(carry):
             state, history, solved, over = carry
-            action = mean_action(self.network, expert, history, motor_count(env))
             step_keys = jax.vmap(jax.random.fold_in)(keys, state.time)
+            noise = action_noise(step_keys, env.action_size)
+            action = sampled_action(self.network, expert, history, motor_count(env), noise=noise)
             obs, state, _, terminated, truncated, info = env.step(step_keys, state, action)
             solved = solved | (info["solved"] & ~over)
             return state, append_frame(history, obs, action, expert), solved, over | terminated | truncated
@@ -97,13 +119,23 @@ class ExpertEvaluator:
         return jax.lax.while_loop(lambda c: ~c[3].all(), step, (state, history, undecided, undecided))[2]
 
 
-def load(folder: pathlib.Path | str, task: str, *, min_solve_rate: float) -> tuple[list[Expert], list[dict[str, Any]]]:
-    """All experts of a task whose solve rate suffices, and their headers. Raises CheckpointError if there is none."""
+def load(
+    folder: pathlib.Path | str, task: str, *, min_solve_rate: float, rate: str = "solve_rate", checkpoints: bool = False
+) -> tuple[list[Expert], list[dict[str, Any]]]:
+    """All experts of a task whose solve rate suffices, and their headers. Raises CheckpointError if there is none.
+
+    ``rate`` is "solve_rate" (by mean actions) or "sampled_solve_rate"; ``checkpoints``: the kept ones, too.
+    """
     paths = sorted((pathlib.Path(folder) / task).glob("seed*.safetensors"))
-    checkpoints = [checkpoint.load(path, kind="expert") for path in paths]
-    good = [(Expert(**arrays), header) for arrays, header in checkpoints if header["solve_rate"] >= min_solve_rate]
+    if checkpoints:
+        paths += sorted((pathlib.Path(folder) / task / "checkpoints").glob("seed*.safetensors"))
+    loaded = [checkpoint.load(path, kind="expert") for path in paths]
+    for path, (arrays, _) in zip(paths, loaded, strict=True):
+        if set(arrays) != set(Expert._fields):
+            raise checkpoint.CheckpointError(f"{path}: an expert of an older version; train it again")
+    good = [(Expert(**arrays), header) for arrays, header in loaded if header[rate] >= min_solve_rate]
     if not good:
-        rates = ", ".join(f"{header['solve_rate']:.2f}" for _, header in checkpoints) or "none"
+        rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"
         raise checkpoint.CheckpointError(
             f"no expert of {task} in {folder} solves {min_solve_rate:.2f} or more (found: {rates}); "
             f"train one with `python scripts/train_expert.py task={task}`"

@@ -6,6 +6,12 @@ from typing import Any
 from rtc_bench import policies
 from rtc_bench.common import errors, schema
 
+SAMPLE_WORDS = ("mean", "policy")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig(schema.Settings):
@@ -48,6 +54,7 @@ class TrainExpertConfig(schema.Settings):
     perturbation: float = 0.3  # RPO's, of the mean, in standard deviations
     explore: float = 1.0  # standard deviation of actions before squashing, while nothing is solved from the start
     explore_solved: float = 0.2  # the same once everything is; in between by the solve rate
+    learned_std: bool = False  # learn one standard deviation for each action instead, from 1 on, as published
     width: int = 128  # units a hidden layer
     history: int = 4  # frames the expert sees
     shaping: float = 0.5  # reward per metre nearer
@@ -56,6 +63,7 @@ class TrainExpertConfig(schema.Settings):
     noise_std: float = 0.1  # actuation noise
     eval_episodes: int = 1024
     save_every: int = 5  # updates between resumable saves
+    keep_every: int = 0  # control steps between checkpoints that are kept besides the last; 0: none
     out: str = "runs/experts"
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -63,7 +71,7 @@ class TrainExpertConfig(schema.Settings):
         schema.at_least(
             self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1
         )
-        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, spare=0)
+        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, spare=0, keep_every=0)
         for name in ("explore", "explore_solved"):
             if not getattr(self, name) > 0:
                 raise errors.ConfigError(f"{name}={getattr(self, name)} leaves nothing to chance; it must be above 0")
@@ -78,7 +86,9 @@ class GenerateDataConfig(schema.Settings):
     task: Any  # a name, a list, or all
     steps: int = 250_000  # control steps to record, at least
     experts: str = "runs/experts"
-    min_solve_rate: float = 0.85  # an expert below is left out
+    min_solve_rate: float = 0.85  # an expert below is left out, as it acts here: by its mean, or sampled
+    sample: Any = "mean"  # actions: mean; policy (sampled as the expert explored in the end); or a standard deviation
+    checkpoints: bool = False  # draw from a seed's kept checkpoints, too
     noise_std: float = 0.1
     seed: int = 0
     batch: int = 512  # episodes at once
@@ -86,6 +96,11 @@ class GenerateDataConfig(schema.Settings):
 
     def __post_init__(self):
         schema.at_least(self, steps=1, batch=1, noise_std=0)
+        if self.sample not in SAMPLE_WORDS and not (_is_number(self.sample) and self.sample >= 0):
+            near, words = errors.did_you_mean(str(self.sample), SAMPLE_WORDS), ", ".join(SAMPLE_WORDS)
+            raise errors.ConfigError(
+                f"sample={self.sample!r} is not valid{near}; sample: {words}, or a number from 0 on"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

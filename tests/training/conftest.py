@@ -29,9 +29,11 @@ def data(on_track, tmp_path, lenient):
         params = jax.tree.map(jnp.zeros_like, params)
         params["params"]["Dense_2"]["bias"] = jnp.array([push])  # the mean before squashing
         arrays = {"params": params, "obs_mean": np.zeros(7), "obs_std": np.ones(7)}
+        arrays["action_std"] = np.full(1, 0.5)
         head = {
             "kind": "expert",
             "solve_rate": 1.0,
+            "sampled_solve_rate": 0.9,
             "seed": seed,
             "steps": 1,
             "config": dataclasses.asdict(expert_config),

@@ -1,5 +1,6 @@
 """Data and the flow policy trained on it: columns, episode edges, checksums, resumed training."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from rtc_bench.common import errors
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.training import expert_data, experts, flow_training
+from rtc_bench.training import expert_data, experts, flow_training, settings
 
 
 def test_columns_and_manifest(data):
@@ -43,6 +44,41 @@ def test_one_expert_plays_a_whole_episode(data):
     # What was observed is what the actions led to: 0.25 of the action each step.
     first = episodes.obs[episodes.episode == 0, 0]
     np.testing.assert_allclose(np.diff(first), 0.25 * episodes.action[episodes.episode == 0, 0][:-1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("sample", "std"), [("policy", 0.5), (0.2, 0.2)])
+def test_sampled_actions_are_recorded_as_commanded(data, tmp_path, sample, std):
+    """Two experts whose means before squashing are 0.6 and 1.4, and whose files say that they explored by 0.5."""
+    config, _ = data
+    again = dataclasses.replace(config, sample=sample, out=str(tmp_path / "sampled"), min_solve_rate=0.85)
+    manifest = json.loads(expert_data.generate(again).read_text())
+    assert [expert["solve_rate"] for expert in manifest["experts"]] == [0.9, 0.9]  # as they act here
+    steps, _ = expert_data.load(again.out, "catapult")
+    raw = np.arctanh(steps.action[:, 0].astype(float))
+    means = [raw[steps.episode == number].mean() for number in np.unique(steps.episode)]
+    nearest = np.array([0.6, 1.4])[[int(mean > 1.0) for mean in means]]
+    assert np.abs(np.array(means) - nearest).max() < 4 * std / np.sqrt(8)  # an episode is 8 steps or more
+    noise = np.concatenate(
+        [raw[steps.episode == n] - m for n, m in zip(np.unique(steps.episode), nearest, strict=True)]
+    )
+    assert noise.std() == pytest.approx(std, rel=0.15)
+    np.testing.assert_allclose(np.diff(steps.obs[:8, 0]), 0.25 * steps.action[:7, 0], atol=1e-5)
+
+
+def test_a_part_is_played_by_one_checkpoint_of_each_seed():
+    headers = [{"seed": seed} for seed in (3, 3, 3, 5, 7, 7)]
+    casts = [tuple(expert_data._cast(headers, seed=0, part=part)) for part in range(60)]
+    assert {cast[1] for cast in casts} == {3}
+    assert {cast[0] for cast in casts} == {0, 1, 2}
+    assert {cast[2] for cast in casts} == {4, 5}
+    assert casts == [tuple(expert_data._cast(headers, seed=0, part=part)) for part in range(60)]
+    assert casts != [tuple(expert_data._cast(headers, seed=1, part=part)) for part in range(60)]
+
+
+@pytest.mark.parametrize("sample", ["means", -0.1, True, None])
+def test_what_cannot_be_sampled_is_refused(sample):
+    with pytest.raises(errors.ConfigError, match=r"sample=.* sample: mean, policy, or a number from 0 on"):
+        settings.GenerateDataConfig("catapult", sample=sample)
 
 
 def test_generating_again_changes_nothing(data):

@@ -107,14 +107,14 @@ def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatc
 
 def test_weak_experts_are_left_out(tmp_path):
     head = {"kind": "expert", "solve_rate": 0.3}
-    arrays = {"params": {"x": np.zeros(1)}, "obs_mean": np.zeros(1), "obs_std": np.ones(1)}
+    arrays = {"params": {"x": np.zeros(1)}, "obs_mean": np.zeros(1), "obs_std": np.ones(1), "action_std": np.ones(1)}
     checkpoint.save(tmp_path / "catapult" / "seed0.safetensors", arrays, head)
     with pytest.raises(checkpoint.CheckpointError, match=r"no expert of catapult .* solves 0.65 .*found: 0.30"):
         experts.load(tmp_path, "catapult", min_solve_rate=0.65)
 
 
 def test_memory_holds_frames_in_order_and_the_last_action():
-    scaling = experts.Expert({}, jnp.zeros(1), jnp.ones(1))
+    scaling = experts.Expert({}, jnp.zeros(1), jnp.ones(1), jnp.ones(1))
     memory = experts.initial_history(jnp.array([[1.0]]), scaling, history_length=3, action_size=1)
     memory = experts.append_frame(memory, jnp.array([[2.0]]), jnp.array([[0.5]]), scaling)
     np.testing.assert_array_equal(experts.features(memory), [[1.0, 1.0, 2.0, 0.5]])
@@ -148,9 +148,37 @@ def test_training_gives_an_episode_up_that_takes_longer_than_the_ways(on_track, 
 def test_exploration_falls_as_the_task_is_solved(on_track, lenient):
     trainer = expert_training.ExpertTrainer(config(explore=1.0, explore_solved=0.25))
     starts = trainer.initial_state(0, search.find_solutions(track_task.Track(), SMALL, seed=0)).starts
-    assert float(trainer.exploration(starts)) == 1.0
+    assert float(trainer.exploration({}, starts)) == 1.0
     half = starts._replace(ended=starts.ended + 999, solved=starts.solved + 500)
-    assert float(trainer.exploration(half)) == pytest.approx(0.5)
+    assert float(trainer.exploration({}, half)) == pytest.approx(0.5)
+
+
+def test_a_learned_deviation_is_trained_and_stored(on_track, tmp_path, lenient):
+    expert_training.train(config(out=str(tmp_path), learned_std=True, learning_rate=3e-2))
+    (expert,), (header,) = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.0)
+    learned = float(expert.params["params"]["log_std"][0])
+    assert learned != 0.0  # it starts there
+    assert float(expert.action_std[0]) == pytest.approx(np.exp(learned))
+    assert 0.0 <= header["sampled_solve_rate"] <= 1.0
+
+
+def test_checkpoints_are_kept_and_drawn_from(on_track, tmp_path, lenient):
+    settings = {"out": str(tmp_path), "steps": 16 * 16 * 8, "keep_every": 16 * 16 * 3, "save_every": 1}
+    expert_training.train(config(**settings))
+    kept = sorted(path.name for path in (tmp_path / "mjc_swimmer" / "checkpoints").iterdir())
+    assert kept == ["seed0-000000768.safetensors", "seed0-000001536.safetensors"]
+    _, headers = experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.0, checkpoints=True)
+    assert [header["steps"] for header in headers] == [16 * 16 * 8, 768, 1536]
+    assert len(experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.0)[0]) == 1
+
+
+def test_an_expert_of_an_older_version_is_named(tmp_path):
+    arrays = {"params": {"x": np.zeros(1)}, "obs_mean": np.zeros(1), "obs_std": np.ones(1)}
+    checkpoint.save(tmp_path / "catapult" / "seed0.safetensors", arrays, {"kind": "expert", "solve_rate": 1.0})
+    with pytest.raises(
+        checkpoint.CheckpointError, match=r"seed0\.safetensors: an expert of an older version; train it"
+    ):
+        experts.load(tmp_path, "catapult", min_solve_rate=0.5)
 
 
 def test_a_further_seed_is_trained_where_one_fails(on_track, tmp_path, monkeypatch, lenient):
