@@ -1,0 +1,105 @@
+"""Whether a chunking method can matter for a policy: how far asking for a new chunk differs from continuing the old one."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rtc_bench.common import devices
+from rtc_bench.envs import task_env
+from rtc_bench.policies import flow
+from rtc_bench.strategies import naive
+
+NEAR_BOUND = 0.05  # an action this near to one counts as saturated, in units of action
+
+
+class Coherence(NamedTuple):
+    """Means over the control steps of naive episodes without delay, s = 1, and over action dimensions."""
+
+    spread: float  # standard deviation of a chunk's first action, drawn again and again at one observation
+    correlation: float  # of a chunk's first and second action, over the same draws
+    asking_anew: float  # |first action of the new chunk - second action of the old one|
+    continuing: float  # |second action of the old chunk - its first|
+    saturation: float  # share of actions near a bound
+
+
+class _Sums(NamedTuple):
+    """Over control steps of episodes that are not over, each summed over action dimensions too."""
+
+    steps: Any
+    first: Any  # squared deviations of the first action from the mean over draws
+    second: Any
+    product: Any  # of both deviations
+    asking_anew: Any
+    continuing: Any
+    saturated: Any
+
+
+def measure(
+    env: task_env.TaskEnv,
+    policy: flow.FlowPolicy,
+    *,
+    seed: int,
+    episodes: int = 64,
+    draws: int = 16,
+    flow_steps: int = 5,
+) -> Coherence:
+    """Play ``episodes`` naively and draw ``draws`` chunks at every observation on the way."""
+    devices_at_work = jax.device_count()
+    per_device = -(-episodes // devices_at_work)
+    keys = jax.random.split(jax.random.key(seed), (devices_at_work, per_device))
+    play = functools.partial(_play, env, draws=draws, flow_steps=flow_steps)
+    sums = devices.ShardedFunction(play, shared=1)(policy, keys)
+    total = _Sums(*(float(leaf.sum()) for leaf in sums))
+    values = total.steps * env.action_size
+    return Coherence(
+        spread=(total.first / values * draws / (draws - 1)) ** 0.5,
+        correlation=total.product / max(1e-12, (total.first * total.second) ** 0.5),
+        asking_anew=total.asking_anew / values,
+        continuing=total.continuing / values,
+        saturation=total.saturated / values,
+    )
+
+
+def _play(env: task_env.TaskEnv, policy: flow.FlowPolicy, keys: Array, *, draws: int, flow_steps: int) -> _Sums:
+    """``keys`` [B], one an episode."""
+    strategy, batch = naive.Naive(flow_steps=flow_steps), keys.shape[0]
+    shape = (draws, policy.config.horizon, env.action_size)
+
+    def step(carry: tuple, _) -> tuple[tuple, None]:
+        state, obs, previous, over, sums = carry
+        step_keys = jax.vmap(jax.random.fold_in)(keys, state.time)
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 1), shape), out_axes=1)(step_keys)
+        chunks = jax.vmap(lambda noise: strategy.sample(policy, obs, noise))(noise)  # [draws, B, H, A]
+        alive, follows = ~over, ~over & (state.time > 0)
+        sums = _added(sums, chunks, previous, alive, follows, env)
+        action = jnp.clip(chunks[0, :, 0], env.action_low[None], env.action_high[None])
+        obs, state, _, terminated, truncated, _ = env.step(step_keys, state, action)
+        return (state, obs, chunks[0], over | terminated | truncated, sums), None
+
+    obs, state = env.reset(keys[0], batch)
+    zero = jnp.zeros(())
+    carry = (state, obs, jnp.zeros((batch, *shape[1:])), jnp.zeros(batch, bool), _Sums(*[zero] * len(_Sums._fields)))
+    return jax.lax.scan(step, carry, length=env.max_steps)[0][4]
+
+
+def _added(sums: _Sums, chunks: Array, previous: Array, alive: Array, follows: Array, env: task_env.TaskEnv) -> _Sums:
+    first, second = (chunks[:, :, index] - chunks[:, :, index].mean(0)[None] for index in (0, 1))
+    action = jnp.clip(chunks[0, :, 0], env.action_low[None], env.action_high[None])
+    saturated = (action < env.action_low[None] + NEAR_BOUND) | (action > env.action_high[None] - NEAR_BOUND)
+
+    def total(values: Array, mask: Array) -> Array:
+        return jnp.where(mask[:, None], values, 0.0).sum()
+
+    new = _Sums(
+        steps=alive.sum().astype(jnp.float32),
+        first=total((first * first).mean(0), alive),
+        second=total((second * second).mean(0), alive),
+        product=total((first * second).mean(0), alive),
+        asking_anew=total(jnp.abs(chunks[0, :, 0] - previous[:, 1]), follows),
+        continuing=total(jnp.abs(previous[:, 1] - previous[:, 0]), follows),
+        saturated=total(saturated.astype(jnp.float32), alive),
+    )
+    return jax.tree.map(jnp.add, sums, new)

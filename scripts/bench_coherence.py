@@ -1,0 +1,50 @@
+"""Whether a chunking method can matter for policies: their chunks' spread, and what asking anew costs naive execution.
+
+Writes coherence.csv into --out: the measures of rtc_bench/evaluation/coherence.py, the naive solve rates at d = 1 and
+s = 1 and 2, and the paired difference with its 95 % interval. Where it is below 0, asking anew costs.
+"""
+
+import pathlib
+
+import _bench
+import jax
+import numpy as np
+
+from rtc_bench import envs
+from rtc_bench.common import devices, files, statistics
+from rtc_bench.evaluation import coherence, evaluator, settings, sweep_inputs
+from rtc_bench.policies import checkpoint
+from rtc_bench.strategies import naive
+
+
+def measure(task: str, path: pathlib.Path, episodes: int) -> _bench.Measurement:
+    """A row of the table."""
+    env = envs.make(task)
+    policy, _ = checkpoint.load_flow(path, **env.signature)
+    measures = coherence.measure(env, policy, seed=0)
+    evaluate = evaluator.Evaluator(env, policy, naive.Naive(), batch=episodes)
+    solved = [evaluate(seed=0, episodes=episodes, delay=1, horizon=s).solved.astype(float) for s in (1, 2)]
+    difference, low, high = statistics.mean_interval([solved[0] - solved[1]])
+    row = {"task": task, **{name: f"{value:.3f}" for name, value in measures._asdict().items()}}
+    row |= {f"naive_d1_s{s}": f"{np.mean(flags):.3f}" for s, flags in zip((1, 2), solved, strict=True)}
+    row |= {"difference": f"{difference:+.3f}", "ci_low": f"{low:+.3f}", "ci_high": f"{high:+.3f}"}
+    return {**row, "episodes": episodes, "policy": files.sha256(path)[:12]}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = _bench.task_parser(__doc__)
+    parser.add_argument("--policy", default="zoo", help="zoo, a checkpoint, or a folder of them; default zoo")
+    parser.add_argument("--episodes", type=int, default=512, help="default 512")
+    args = _bench.parse(parser)
+    devices.setup()
+    paths = sweep_inputs.checkpoint_files(settings.SweepConfig(task=tuple(args.tasks), policy=args.policy))
+    rows: list[_bench.Measurement] = []
+    for task, path in paths.items():
+        rows.append(measure(task, path, args.episodes))
+        _bench.record(args.out / "coherence.csv", rows)
+        jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()
