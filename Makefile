@@ -75,6 +75,7 @@ bench: $(STAMP) ## speed of physics, training and evaluator, equivalence of the 
 	$(PY) scripts/bench_evaluator.py --out results/benchmarks
 	$(PY) scripts/bench_equivalence.py --out results/benchmarks
 	$(PY) scripts/bench_startup.py --out results/benchmarks
+	$(PY) scripts/bench_coherence.py --out results/zoo
 
 clean: ## caches and the virtual environment; results, data and runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

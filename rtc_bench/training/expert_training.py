@@ -264,9 +264,8 @@ class _SeedTraining:
                 self.state = checkpoint.unpack_leaves(self.state, arrays["runner"])
                 self.iterations, self.log_lines = header["iterations"], header["log"]
 
-    def record(self, state: ExpertTrainingState, counts: EpisodeCounts, iterations: int) -> float:
-        """Save after some more iterations; the share of episodes from the start that were solved in them."""
-        self.state, self.iterations = state, self.iterations + iterations
+    def record(self, counts: EpisodeCounts) -> float:
+        """Save how far it is; the share of episodes from the start that were solved in the last iterations."""
         rates = [
             counts.start_solved / max(1, counts.start_ended),
             counts.solved / max(1, counts.ended),
@@ -349,9 +348,12 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
             group = [training for training in running if training.iterations == least][: trainer.seeds_at_once]
             iterations = min(config.save_every, total - least)
             advanced = trainer.advance([training.state for training in group], iterations)
-            rates = [training.record(*new, iterations) for training, new in zip(group, advanced, strict=True)]
-            for training in group if config.keep_every else ():
-                training.keep(evaluate, config.eval_episodes, config.keep_every, iterations)
+            rates = []
+            for training, (state, counts) in zip(group, advanced, strict=True):
+                training.state, training.iterations = state, training.iterations + iterations
+                if config.keep_every:  # before it is recorded: a kill in between repeats this
+                    training.keep(evaluate, config.eval_episodes, config.keep_every, iterations)
+                rates.append(training.record(counts))
             note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
             advance(
                 sum(training.iterations for training in trainings), total * len(trainings), f"solved from start, {note}"

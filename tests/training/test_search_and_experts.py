@@ -172,6 +172,29 @@ def test_checkpoints_are_kept_and_drawn_from(on_track, tmp_path, lenient):
     assert len(experts.load(tmp_path, "mjc_swimmer", min_solve_rate=0.0)[0]) == 1
 
 
+def test_a_kill_between_keeping_and_recording_loses_no_checkpoint(on_track, tmp_path, monkeypatch, lenient):
+    settings = {"steps": 16 * 16 * 8, "keep_every": 16 * 16 * 3, "save_every": 1}
+    expert_training.train(config(out=str(tmp_path / "whole"), **settings))
+    record, calls = expert_training._SeedTraining.record, []
+
+    def dies(self, counts):
+        calls.append(self.iterations)
+        if len(calls) == 3:  # the first checkpoint has just been kept
+            raise KeyboardInterrupt
+        return record(self, counts)
+
+    monkeypatch.setattr(expert_training._SeedTraining, "record", dies)
+    with pytest.raises(KeyboardInterrupt):
+        expert_training.train(config(out=str(tmp_path / "cut"), **settings))
+    expert_training.train(config(out=str(tmp_path / "cut"), **settings))
+    assert calls[:5] == [1, 2, 3, 3, 4]
+    whole, cut = (sorted((tmp_path / run / "mjc_swimmer" / "checkpoints").iterdir()) for run in ("whole", "cut"))
+    for ours, theirs in zip(whole, cut, strict=True):
+        ours, theirs = (checkpoint.flatten(checkpoint.load(path, kind="expert")[0]) for path in (ours, theirs))
+        for name, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
 def test_an_expert_of_an_older_version_is_named(tmp_path):
     arrays = {"params": {"x": np.zeros(1)}, "obs_mean": np.zeros(1), "obs_std": np.ones(1)}
     checkpoint.save(tmp_path / "catapult" / "seed0.safetensors", arrays, {"kind": "expert", "solve_rate": 1.0})
