@@ -351,7 +351,8 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
             rates = []
             for training, (state, counts) in zip(group, advanced, strict=True):
                 training.state, training.iterations = state, training.iterations + iterations
-                if config.keep_every:  # before it is recorded: a kill in between repeats this
+                # Before it is recorded, so that a kill in between repeats this.
+                if config.keep_every and training.iterations < total:
                     training.keep(evaluate, config.eval_episodes, config.keep_every, iterations)
                 rates.append(training.record(counts))
             note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
