@@ -126,10 +126,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     """
     task = envs.tasks.check_name(config.task)
     devices.setup()
-    rate = "solve_rate" if config.sample == "mean" else "sampled_solve_rate"
-    selection = {"min_solve_rate": config.min_solve_rate, "rate": rate, "checkpoints": config.checkpoints}
-    members, headers = experts.load(config.experts, task, **selection)
-    members = [member._replace(action_std=_action_std(config, member)) for member in members]
+    members, records, expert_config = _load_experts(config, task)
     folder = pathlib.Path(config.out) / task
     manifest_file = folder / "manifest.json"
     made_by = {
@@ -141,14 +138,14 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
         return manifest_file
     env = envs.make(task, noise_std=config.noise_std)
-    recorder = Recorder(env, settings.TrainExpertConfig.from_mapping(headers[0]["config"]))
+    recorder = Recorder(env, expert_config)
     manifest_file.unlink(missing_ok=True)
     parts: list[dict[str, Any]] = []
     step_count = episode_count = solved = 0
     total_disagreement = 0.0
     with progress.bar(f"{task}: data", config.steps) as advance:
         while step_count < config.steps:
-            cast = _cast(headers, seed=config.seed, part=len(parts))
+            cast = _cast(records, seed=config.seed, part=len(parts))
             expert_steps, expert_index, disagreement = recorder(
                 [members[index] for index in cast], seed=config.seed, part=len(parts), episodes=config.batch
             )
@@ -160,9 +157,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
                 task=envs.TASKS.index(task),
                 dt=env.control_dt,
             )
-            sink = pa.BufferOutputStream()
-            parquet.write_table(table, sink, compression="zstd")
-            files.write_whole(path, sink.getvalue().to_pybytes())
+            _write_table(path, table)
             parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(expert_steps.episode)})
             parts[-1]["episodes_per_expert"] = np.bincount(cast[expert_index], minlength=len(members)).tolist()
             step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
@@ -176,15 +171,31 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
         "steps": step_count,
         "episodes": episode_count,
         "solve_rate": solved / episode_count,
-        "experts": [
-            {"seed": header["seed"], "steps": header["steps"], "solve_rate": header[rate]} for header in headers
-        ],
+        "experts": records,
         "experts_apart": total_disagreement / step_count,
         "parts": parts,
         "versions": versions.collect(),
     }
     files.write_manifest(manifest_file, manifest)
     return manifest_file
+
+
+def _write_table(path: pathlib.Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    files.write_whole(path, sink.getvalue().to_pybytes())
+
+
+def _load_experts(
+    config: settings.GenerateDataConfig, task: str
+) -> tuple[list[experts.Expert], list[dict[str, Any]], settings.TrainExpertConfig]:
+    """The good ones, exploring as they shall here; of each its seed, steps and solve rate so; how they were trained."""
+    rate = "solve_rate" if config.sample == "mean" else "sampled_solve_rate"
+    selection = {"min_solve_rate": config.min_solve_rate, "rate": rate, "checkpoints": config.checkpoints}
+    members, headers = experts.load(config.experts, task, **selection)
+    members = [member._replace(action_std=_action_std(config, member)) for member in members]
+    records = [{"seed": header["seed"], "steps": header["steps"], "solve_rate": header[rate]} for header in headers]
+    return members, records, settings.TrainExpertConfig.from_mapping(headers[0]["config"])
 
 
 def _action_std(config: settings.GenerateDataConfig, expert: experts.Expert) -> np.ndarray:
@@ -194,12 +205,12 @@ def _action_std(config: settings.GenerateDataConfig, expert: experts.Expert) -> 
     return np.full_like(expert.action_std, 0.0 if config.sample == "mean" else config.sample)
 
 
-def _cast(headers: list[dict[str, Any]], *, seed: int, part: int) -> np.ndarray:
+def _cast(records: list[dict[str, Any]], *, seed: int, part: int) -> np.ndarray:
     """Indices of the experts that play a part of the data: one of each training seed, drawn from its checkpoints."""
     rng = np.random.default_rng([seed, part])
-    training_seeds = dict.fromkeys(header["seed"] for header in headers)
+    training_seeds = dict.fromkeys(record["seed"] for record in records)
     return np.array(
-        [rng.choice([i for i, header in enumerate(headers) if header["seed"] == own]) for own in training_seeds]
+        [rng.choice([i for i, record in enumerate(records) if record["seed"] == own]) for own in training_seeds]
     )
 
 
