@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from rtc_bench import envs
+from rtc_bench.common import files
 from rtc_bench.evaluation import settings
+from rtc_bench.policies import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -41,6 +43,13 @@ def test_the_committed_table_is_complete():
     assert [(row["task"], row["batch"]) for row in rows] == [(t, b) for t in envs.TASKS for b in ("64", "512", "4096")]
     for row in rows:
         assert min(float(value) for name, value in row.items() if name != "task") > 0
+
+
+def test_the_shipped_policies_chunks_are_measured():
+    rows = list(csv.DictReader((ROOT / "results" / "zoo" / "coherence.csv").open()))
+    assert tuple(row["task"] for row in rows) == envs.TASKS
+    for row in rows:
+        assert files.sha256(checkpoint.zoo_files()[row["task"]]).startswith(row["policy"]), "measure again: make bench"
 
 
 def test_the_evaluator_s_committed_table_is_complete():
