@@ -30,6 +30,16 @@ def write_whole(path: pathlib.Path | str, data: bytes) -> None:
         raise
 
 
+def write_parquet(path: pathlib.Path, table: Any) -> None:
+    """Write an Arrow table, compressed, whole or not at all."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
 def read_manifest(path: pathlib.Path, *keys: str) -> dict[str, Any]:
     """A manifest that holds ``keys``. Raises ConfigError for one that is damaged or of another kind."""
     try:

@@ -74,8 +74,9 @@ def _play(env: task_env.TaskEnv, policy: flow.FlowPolicy, keys: Array, *, draws:
         noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 1), shape), out_axes=1)(step_keys)
         chunks = jax.vmap(lambda noise: strategy.sample(policy, obs, noise))(noise)  # [draws, B, H, A]
         alive, follows = ~over, ~over & (state.time > 0)
-        sums = _added(sums, chunks, previous, alive, follows, env)
         action = jnp.clip(chunks[0, :, 0], env.action_low[None], env.action_high[None])
+        saturated = (action < env.action_low[None] + NEAR_BOUND) | (action > env.action_high[None] - NEAR_BOUND)
+        sums = _added(sums, chunks, previous, saturated, alive, follows)
         obs, state, _, terminated, truncated, _ = env.step(step_keys, state, action)
         return (state, obs, chunks[0], over | terminated | truncated, sums), None
 
@@ -85,10 +86,8 @@ def _play(env: task_env.TaskEnv, policy: flow.FlowPolicy, keys: Array, *, draws:
     return jax.lax.scan(step, carry, length=env.max_steps)[0][4]
 
 
-def _added(sums: _Sums, chunks: Array, previous: Array, alive: Array, follows: Array, env: task_env.TaskEnv) -> _Sums:
+def _added(sums: _Sums, chunks: Array, previous: Array, saturated: Array, alive: Array, follows: Array) -> _Sums:
     first, second = (chunks[:, :, index] - chunks[:, :, index].mean(0)[None] for index in (0, 1))
-    action = jnp.clip(chunks[0, :, 0], env.action_low[None], env.action_high[None])
-    saturated = (action < env.action_low[None] + NEAR_BOUND) | (action > env.action_high[None] - NEAR_BOUND)
 
     def total(values: Array, mask: Array) -> Array:
         return jnp.where(mask[:, None], values, 0.0).sum()

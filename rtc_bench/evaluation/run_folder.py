@@ -39,7 +39,6 @@ def read_episodes(folder: pathlib.Path | str, task: str) -> dict[results.Cell, E
 
 def _write_episodes(folder: pathlib.Path, task: str, episodes: Mapping[results.Cell, EpisodeOutcomes]) -> None:
     import pyarrow as pa
-    from pyarrow import parquet
 
     columns: dict[str, list] = {"strategy": [], "delay": [], "horizon": [], "episode": []}
     for (_, *cell), outcomes in episodes.items():
@@ -49,9 +48,7 @@ def _write_episodes(folder: pathlib.Path, task: str, episodes: Mapping[results.C
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     for name, dtype in EPISODE_COLUMNS.items():
         joined[name] = np.concatenate([outcomes[name] for outcomes in episodes.values()]).astype(dtype)
-    sink = pa.BufferOutputStream()
-    parquet.write_table(pa.table(joined), sink, compression="zstd")
-    files.write_whole(folder / "episodes" / f"{task}.parquet", sink.getvalue().to_pybytes())
+    files.write_parquet(folder / "episodes" / f"{task}.parquet", pa.table(joined))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -157,7 +157,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
                 task=envs.TASKS.index(task),
                 dt=env.control_dt,
             )
-            _write_table(path, table)
+            files.write_parquet(path, table)
             parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(expert_steps.episode)})
             parts[-1]["episodes_per_expert"] = np.bincount(cast[expert_index], minlength=len(members)).tolist()
             step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
@@ -178,12 +178,6 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     }
     files.write_manifest(manifest_file, manifest)
     return manifest_file
-
-
-def _write_table(path: pathlib.Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, compression="zstd")
-    files.write_whole(path, sink.getvalue().to_pybytes())
 
 
 def _load_experts(

@@ -16,6 +16,9 @@ from rtc_bench.training import settings
 NetworkParams = dict[str, Any]
 
 
+EXPLORATION = 1  # what a key of an episode and control step is for, besides actuation noise
+
+
 class History(NamedTuple):
     """What an expert sees besides now."""
 
@@ -62,11 +65,6 @@ def build_network(config: settings.TrainExpertConfig, env: task_env.TaskEnv) -> 
     return actor_critic.ActorCritic(env.action_size, config.width, learned_std=config.learned_std)
 
 
-def mean_action(network: actor_critic.ActorCritic, expert: Expert, history: History, motor_count: int) -> Array:
-    """The expert's action [B, A] without exploration, within bounds."""
-    return actor_critic.squash(network.apply(expert.params, features(history))[0], motor_count)
-
-
 def sampled_action(
     network: actor_critic.ActorCritic, expert: Expert, history: History, motor_count: int, *, noise: Array
 ) -> Array:
@@ -78,9 +76,6 @@ def sampled_action(
 def action_noise(step_keys: Array, action_size: int) -> Array:
     """[B, A] from the keys [B] of a control step, apart from the actuation noise that they give."""
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, EXPLORATION), (action_size,)))(step_keys)
-
-
-EXPLORATION = 1  # what a key of an episode and control step is for, besides actuation noise
 
 
 class ExpertEvaluator:
