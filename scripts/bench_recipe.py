@@ -48,8 +48,8 @@ VARIANTS = {
     "states along ways drawn evenly": Variant({}, curriculum, "FLOOR", 1.0),
     "no shaping": Variant({"shaping": 0.0}),
     "shaping up to the touch": Variant({}, ppo, "shaping", _to_where_it_touches),
-    "exploration does not fall": Variant({"explore_solved": 1.0}),
     "little exploration": Variant({"explore": 0.2}),
+    "a quarter of the updates": Variant({"minibatches": 8}),
     "never given up early": Variant({"patience": 1e6}),
     "observations not scaled": Variant(
         {},
@@ -76,7 +76,7 @@ def main() -> None:
     for task in args.tasks:
         for title, variant in VARIANTS.items():
             folder = pathlib.Path("runs/recipe") / re.sub(r"\W+", "_", title)
-            config = settings.TrainExpertConfig(task, steps=args.steps, enough=2.0, spare=0, out=str(folder))
+            config = settings.TrainExpertConfig(task, steps=args.steps, seeds=2, keep_every=0, out=str(folder))
             with _changed(variant):
                 expert_training.train(dataclasses.replace(config, **variant.settings))
             panel = f"{task}:\n{title}"

@@ -27,12 +27,12 @@ def mean_curve(rows: Sequence[results.Row], strategy: str, over: str = "delay") 
         by_task = {row.task: row for row in rows if row.strategy == strategy and getattr(row, over) == x}
         if len(by_task) == len(tasks):
             counts = tuple((round(row.solve_rate * row.episodes), row.episodes) for row in by_task.values())
-            points.append((x, *_mean_of_tasks(counts)))
+            points.append((x, *mean_of_tasks(counts)))
     return points
 
 
 @functools.cache  # table, picture, page and wandb all show it
-def _mean_of_tasks(counts: tuple[tuple[int, int], ...]) -> tuple[float, float, float]:
+def mean_of_tasks(counts: tuple[tuple[int, int], ...]) -> tuple[float, float, float]:
     """Mean rate with its interval from (solved, episodes) of each task."""
     mean, low, high = statistics.mean_interval([np.arange(episodes) < solved for solved, episodes in counts])
     return mean, max(0.0, low), min(1.0, high)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -137,6 +138,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     }
     if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
         return manifest_file
+    began = time.monotonic()
     env = envs.make(task, noise_std=config.noise_std)
     recorder = Recorder(env, expert_config)
     manifest_file.unlink(missing_ok=True)
@@ -173,6 +175,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
         "solve_rate": solved / episode_count,
         "experts": records,
         "experts_apart": total_disagreement / step_count,
+        "seconds": round(time.monotonic() - began, 1),
         "parts": parts,
         "versions": versions.collect(),
     }

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -102,7 +103,7 @@ class ExpertTrainer:
         next_start_index = curriculum.sample_start_indices(
             starts, shape, along_way=self.config.along_way, key=start_key
         )
-        std = self.exploration(expert.params, starts)
+        std = self.exploration(expert.params)
         control_step = functools.partial(self._control_step, starts, expert, std)
         step_inputs = (next_start_index, jax.random.split(roll_key, self.config.rollout))
         rollout, (steps, (start_index, solved)) = jax.lax.scan(control_step, rollout, step_inputs)
@@ -111,27 +112,22 @@ class ExpertTrainer:
             steps.reward, steps.value, steps.done, last_value, gamma=self.config.gamma, decay=self.config.gae_decay
         )
         data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (steps, advantage, advantage + steps.value))
-        params, optimiser = self._update(expert.params, optimiser, data, starts, update_key)
+        params, optimiser = self._update(expert.params, optimiser, data, update_key)
         start_index, solved, ended = start_index.ravel(), solved.ravel(), data[0].done
         starts = curriculum.count_episodes(starts, start_index, ended, solved)
         counts = [(flag & mask).sum() for mask in (True, start_index == 0) for flag in (ended, solved)]
-        action_std = jnp.broadcast_to(self.exploration(params, starts), (1, self.env.action_size))[0]
-        expert = expert._replace(params=params, action_std=action_std)
+        expert = expert._replace(params=params, action_std=self.exploration(params))
         training = ExpertTrainingState(expert, optimiser, rollout, starts, key)
         return training, EpisodeCounts(*counts)
 
-    def exploration(self, params: experts.NetworkParams, starts: curriculum.StartDistribution) -> Array:
-        """Standard deviation of actions before squashing, one number, or [1, A] where it is learned.
-
-        Otherwise it falls as more is solved, so that the mean learns to do alone.
-        """
-        config = self.config
-        if config.learned_std:
-            return jnp.exp(params["params"][actor_critic.LOG_STD])[None]
-        return config.explore * (config.explore_solved / config.explore) ** curriculum.start_solve_rate(starts)
+    def exploration(self, params: experts.NetworkParams) -> Array:
+        """Standard deviation [A] of actions before squashing. It never falls by itself: data shall show how noise is met."""
+        if self.config.learned_std:
+            return jnp.exp(params["params"][actor_critic.LOG_STD])
+        return jnp.full(self.env.action_size, self.config.explore)
 
     def _update(
-        self, params: experts.NetworkParams, optimiser: Any, data, starts: curriculum.StartDistribution, key: Array
+        self, params: experts.NetworkParams, optimiser: Any, data, key: Array
     ) -> tuple[experts.NetworkParams, Any]:
         """Several epochs of minibatches over the samples."""
 
@@ -139,11 +135,11 @@ class ExpertTrainer:
             order_key, loss_key = jax.random.split(key)
             order = jax.random.permutation(order_key, self.samples).reshape(self.config.minibatches, -1)
             keys = jax.random.split(loss_key, self.config.minibatches)
-            return jax.lax.scan(functools.partial(self._minibatch, data, starts), carry, (order, keys))
+            return jax.lax.scan(functools.partial(self._minibatch, data), carry, (order, keys))
 
         return jax.lax.scan(epoch, (params, optimiser), jax.random.split(key, self.config.epochs))[0]
 
-    def _minibatch(self, data, starts: curriculum.StartDistribution, carry, batch):
+    def _minibatch(self, data, carry, batch):
         params, optimiser = carry
         order, key = batch
         steps, advantage, target = jax.tree.map(lambda leaf: leaf[order], data)
@@ -154,7 +150,7 @@ class ExpertTrainer:
         }
 
         def objective(params):
-            outputs, std = self.network.apply(params, steps.features), self.exploration(params, starts)
+            outputs, std = self.network.apply(params, steps.features), self.exploration(params)
             return ppo.loss(outputs, steps, advantage, target, key=key, std=std, **options)
 
         gradient = jax.grad(objective)(params)
@@ -201,14 +197,7 @@ class ExpertTrainer:
         return rollout, (step, (start_index, info["solved"]))
 
 
-ENOUGH_SAVES = 4  # in a row
-NOT_DECIDING_AN_EXPERT = (
-    "seeds",
-    "seed",
-    "spare",
-    "good",
-    "out",
-)  # settings that do not change an expert of a given seed
+NOT_DECIDING_AN_EXPERT = ("seeds", "seed", "out")  # settings that do not change an expert of a given seed
 
 
 def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
@@ -247,7 +236,9 @@ class _SeedTraining:
     """One seed's training: how far it is, and its files."""
 
     def __init__(self, config: settings.TrainExpertConfig, trainer: ExpertTrainer, seed: int):
+        began = time.monotonic()
         paths = load_or_find_solutions(config, seed)
+        self.seconds = time.monotonic() - began  # the search, and this seed's share of training
         self.expert_file, self.seed, self.trainer, self.settings = (
             _expert_file(config, seed),
             seed,
@@ -263,6 +254,7 @@ class _SeedTraining:
             if header["config"] == self.settings:
                 self.state = checkpoint.unpack_leaves(self.state, arrays["runner"])
                 self.iterations, self.log_lines = header["iterations"], header["log"]
+                self.seconds = header["seconds"]
 
     def record(self, counts: EpisodeCounts) -> float:
         """Save how far it is; the share of episodes from the start that were solved in the last iterations."""
@@ -277,14 +269,10 @@ class _SeedTraining:
             "config": self.settings,
             "iterations": self.iterations,
             "log": self.log_lines,
+            "seconds": self.seconds,
         }
         checkpoint.save(self.resume_file, {"runner": checkpoint.pack_leaves(self.state)}, header)
         return rates[0]
-
-    def over(self, total: int) -> bool:
-        """Whether all ``total`` iterations are done, or the expert solves enough."""
-        rates = [float(line.split(",")[1]) for line in self.log_lines[1:][-ENOUGH_SAVES:]]
-        return self.iterations >= total or (len(rates) == ENOUGH_SAVES and min(rates) >= self.settings["enough"])
 
     def finish(self, evaluate: experts.ExpertEvaluator, episodes: int) -> None:
         """Evaluate and write the expert."""
@@ -309,6 +297,7 @@ class _SeedTraining:
             "episodes": episodes,
             "steps": self.iterations * self.trainer.samples,
             "search_steps": self.search_steps,
+            "seconds": round(self.seconds, 1),
             "seed": self.seed,
             "config": self.settings,
             "versions": versions.collect(),
@@ -319,23 +308,15 @@ class _SeedTraining:
 def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
     """Train ``config.seeds`` experts of one task, as many at once as there are devices; finished ones are kept.
 
-    While fewer of them are good, up to ``config.spare`` further seeds are trained: some searches lead into a dead end.
     Returns their files.
     """
     devices.setup()
     envs.tasks.check_name(config.task)
-    seeds, trainer = list(range(config.seed, config.seed + config.seeds)), None
-    while True:
-        unfinished = [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
-        if unfinished:
-            trainer = trainer or ExpertTrainer(config)
-            _train(config, trainer, unfinished)
-        paths = [_expert_file(config, seed) for seed in seeds]
-        good = sum(checkpoint.read_header(path)["solve_rate"] >= config.good for path in paths)
-        further = min(config.seeds - good, config.seeds + config.spare - len(seeds))
-        if further <= 0:
-            return paths
-        seeds += range(seeds[-1] + 1, seeds[-1] + 1 + further)
+    seeds = range(config.seed, config.seed + config.seeds)
+    unfinished = [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
+    if unfinished:
+        _train(config, ExpertTrainer(config), unfinished)
+    return [_expert_file(config, seed) for seed in seeds]
 
 
 def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
@@ -343,17 +324,20 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
     total = -(-config.steps // trainer.samples)
     evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history_length=config.history)
     with progress.bar(f"{config.task}: experts", total * len(trainings)) as advance:
-        while running := [training for training in trainings if not training.over(total)]:
+        while running := [training for training in trainings if training.iterations < total]:
             least = min(training.iterations for training in running)
             group = [training for training in running if training.iterations == least][: trainer.seeds_at_once]
             iterations = min(config.save_every, total - least)
+            began = time.monotonic()
             advanced = trainer.advance([training.state for training in group], iterations)
-            rates = []
-            for training, (state, counts) in zip(group, advanced, strict=True):
+            for training, (state, _) in zip(group, advanced, strict=True):
                 training.state, training.iterations = state, training.iterations + iterations
                 # Before it is recorded, so that a kill in between repeats this.
                 if config.keep_every and training.iterations < total:
                     training.keep(evaluate, config.eval_episodes, config.keep_every, iterations)
+            rates = []
+            for training, (_, counts) in zip(group, advanced, strict=True):
+                training.seconds += (time.monotonic() - began) / len(group)
                 rates.append(training.record(counts))
             note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
             advance(

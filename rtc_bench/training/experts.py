@@ -119,15 +119,19 @@ def load(
 ) -> tuple[list[Expert], list[dict[str, Any]]]:
     """All experts of a task whose solve rate suffices, and their headers. Raises CheckpointError if there is none.
 
-    ``rate`` is "solve_rate" (by mean actions) or "sampled_solve_rate"; ``checkpoints``: the kept ones, too.
+    ``rate`` is "solve_rate" (by mean actions) or "sampled_solve_rate"; ``checkpoints``: the kept ones, too, of each seed's
+    last training.
     """
-    paths = sorted((pathlib.Path(folder) / task).glob("seed*.safetensors"))
+    folder_of_task = pathlib.Path(folder) / task
+    paths = finished = sorted(folder_of_task.glob("seed*.safetensors"))
     if checkpoints:
-        paths += sorted((pathlib.Path(folder) / task / "checkpoints").glob("seed*.safetensors"))
+        paths = [*finished, *sorted((folder_of_task / "checkpoints").glob("seed*.safetensors"))]
     loaded = [checkpoint.load(path, kind="expert") for path in paths]
     for path, (arrays, _) in zip(paths, loaded, strict=True):
         if set(arrays) != set(Expert._fields):
             raise checkpoint.CheckpointError(f"{path}: an expert of an older version; train it again")
+    trained = {header["seed"]: header["config"] for _, header in loaded[: len(finished)]}
+    loaded = [item for item in loaded if trained.get(item[1]["seed"]) == item[1]["config"]]
     good = [(Expert(**arrays), header) for arrays, header in loaded if header[rate] >= min_solve_rate]
     if not good:
         rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"

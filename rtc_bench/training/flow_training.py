@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -126,8 +127,9 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
             weak, log = arrays.get("weak"), header["log"]
     with progress.bar(f"{task}: flow policy", config.epochs) as advance:
         for number in range(len(log), config.epochs):
+            began = time.monotonic()
             state, loss = trainer.epoch(state, number)
-            log.append({"epoch": number + 1, "loss": loss})
+            log.append({"epoch": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
             if number + 1 == config.weak_epoch:
                 weak = jax.tree.map(np.asarray, state.params)
             if config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs:

@@ -61,9 +61,9 @@ def loss(
     std: Array | float,
     perturbation: float,
 ) -> Array:
-    """RPO loss of N samples: PPO's, with the mean shifted by uniform noise in [-perturbation, perturbation] * std."""
+    """RPO loss of N samples: PPO's, with the mean shifted by uniform noise in [-perturbation, perturbation]."""
     mean, value = outputs
-    mean = mean + std * jax.random.uniform(key, mean.shape, minval=-perturbation, maxval=perturbation)
+    mean = mean + jax.random.uniform(key, mean.shape, minval=-perturbation, maxval=perturbation)
     distribution = actor_critic.gaussian(mean, std)
     ratio = jnp.exp(distribution.log_prob(batch.raw_action) - batch.log_prob)
     normal = (advantage - advantage.mean()) / (advantage.std() + 1e-8)

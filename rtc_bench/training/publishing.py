@@ -9,7 +9,7 @@ from rtc_bench.common import errors, files, statistics, tables
 from rtc_bench.policies import checkpoint
 from rtc_bench.training import learning_curves, settings
 
-MANIFEST_KEYS = ("parts", "steps", "episodes", "solve_rate", "experts", "experts_apart")
+MANIFEST_KEYS = ("parts", "steps", "episodes", "solve_rate", "experts", "experts_apart", "seconds")
 
 
 def publish(config: settings.PublishZooConfig) -> None:
@@ -32,7 +32,8 @@ def publish(config: settings.PublishZooConfig) -> None:
             raise errors.ConfigError(
                 f"{trained_file}: trained on other data than {manifest_file.parent}; run `make policy TASK={task}`"
             )
-        row = _row(model_card, manifest)
+        seconds = _stage_seconds(pathlib.Path(config.experts) / task, model_card, manifest)
+        row = _row(model_card, manifest, seconds)
         before = (
             f" (before: {rate_with_interval(checkpoint.read_header(shipped_file))})" if shipped_file.exists() else ""
         )
@@ -41,8 +42,10 @@ def publish(config: settings.PublishZooConfig) -> None:
         files.write_whole(out / "data" / f"{task}.json", manifest_file.read_bytes())
         _replace_rows(out / "zoo.csv", task, [row])
         _replace_rows(out / "experts.csv", task, points)
+        took = ", ".join(f"{stage} {value / 60:.1f}" for stage, value in seconds.items())
         print(
-            f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped_file}",
+            f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped_file}; "
+            f"minutes: {took}",
             flush=True,
         )
     _write_overview(out)
@@ -58,22 +61,38 @@ def _interval(model_card: Mapping[str, Any]) -> tuple[float, float]:
     return statistics.wilson_interval(round(model_card["solve_rate"] * model_card["episodes"]), model_card["episodes"])
 
 
-def _row(model_card: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _stage_seconds(
+    experts: pathlib.Path, model_card: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> dict[str, float]:
+    """How long each stage took, over all its sessions."""
+    return {
+        "experts": sum(checkpoint.read_header(path)["seconds"] for path in experts.glob("seed*.safetensors")),
+        "data": manifest["seconds"],
+        "flow": sum(epoch["seconds"] for epoch in model_card["log"]),
+    }
+
+
+def _row(model_card: Mapping[str, Any], manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     low, high = _interval(model_card)
+    rates = [expert["solve_rate"] for expert in manifest["experts"]]
     return {
         "task": model_card["task"],
-        "experts": " ".join(f"{expert['solve_rate']:.3f}" for expert in manifest["experts"]),
-        "expert_steps": " ".join(str(expert["steps"]) for expert in manifest["experts"]),
+        "experts": len({expert["seed"] for expert in manifest["experts"]}),
+        "checkpoints": len(rates),
+        "lowest_rate": f"{min(rates):.3f}",
+        "highest_rate": f"{max(rates):.3f}",
         "experts_apart": f"{manifest['experts_apart']:.3f}",
         "data_steps": manifest["steps"],
         "data_episodes": manifest["episodes"],
         "data_solve_rate": f"{manifest['solve_rate']:.3f}",
         "epochs": model_card["epochs"],
+        "layers": model_card["config"]["layers"],
         "channels": model_card["config"]["channels"],
         "solve_rate": f"{model_card['solve_rate']:.4f}",
         "ci_low": f"{low:.4f}",
         "ci_high": f"{high:.4f}",
         "episodes": model_card["episodes"],
+        **{f"{stage}_minutes": f"{value / 60:.1f}" for stage, value in seconds.items()},
         "commit": model_card["versions"]["commit"],
     }
 
@@ -96,17 +115,19 @@ def _write_overview(out: pathlib.Path) -> None:
     lines = [
         "# The shipped policies and what they came from",
         "",
-        "Made by `make zoo`. Rates with actuation noise; policies run naively without delay, with their 95 % intervals.",
-        "`apart`: how far two experts' actions lie apart in the same situation (mean absolute difference).",
+        "Made by `make zoo`. Rates with actuation noise; experts act as they explore, policies run naively without delay, with",
+        "their 95 % intervals. `apart`: how far the mean actions of two experts lie apart in the same situation (mean absolute",
+        "difference). Minutes: experts, data, flow policy.",
         "",
-        "| task | experts | million steps each | apart | data: steps, solve rate | flow policy | commit |",
-        "|---|---|---|---|---|---|---|",
+        "| task | experts, checkpoints | their solve rates | apart | data: steps, solve rate | flow policy | minutes | commit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        steps = ", ".join(f"{int(count) / 1e6:.1f}" for count in row["expert_steps"].split())
         policy = rate_with_interval({"solve_rate": float(row["solve_rate"]), "episodes": int(row["episodes"])})
-        texts = (row["task"], row["experts"].replace(" ", ", "), steps, row["experts_apart"])
-        texts += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, row["commit"][:8])
+        minutes = ", ".join(row[f"{stage}_minutes"] for stage in ("experts", "data", "flow"))
+        texts = (row["task"], f"{row['experts']}, {row['checkpoints']}")
+        texts += (f"{row['lowest_rate']} to {row['highest_rate']}", row["experts_apart"])
+        texts += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, minutes, row["commit"][:8])
         lines.append("| " + " | ".join(texts) + " |")
     lines += ["", "![experts' solve rate from the start over control steps](experts.png)", ""]
     files.write_whole(out / "README.md", "\n".join(lines).encode())

@@ -35,15 +35,12 @@ class TrainExpertConfig(schema.Settings):
     """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
 
     task: Any  # a name, a list, or all
-    seeds: int = 2  # experts; one on each core or GPU at once
+    seeds: int = 8  # experts; one on each core or GPU at once
     seed: int = 0  # of the first
-    good: float = 0.9  # solve rate below which a further seed is trained instead,
-    spare: int = 3  # at most so many
-    steps: int = 12_000_000  # control steps an expert, at most
-    enough: float = 0.98  # solve rate from the start, exploring, over the last 4 saves, that ends training; 2: never
+    steps: int = 4_000_000  # control steps an expert
     envs: int = 512  # environments in parallel
     rollout: int = 64  # control steps between updates
-    minibatches: int = 8
+    minibatches: int = 32
     epochs: int = 4
     gamma: float = 0.995
     gae_decay: float = 0.9
@@ -51,9 +48,8 @@ class TrainExpertConfig(schema.Settings):
     value_coefficient: float = 0.5
     learning_rate: float = 5e-4  # falls linearly to a tenth
     gradient_clip: float = 1.0
-    perturbation: float = 0.3  # RPO's, of the mean, in standard deviations
-    explore: float = 1.0  # standard deviation of actions before squashing, while nothing is solved from the start
-    explore_solved: float = 0.2  # the same once everything is; in between by the solve rate
+    perturbation: float = 0.3  # RPO's, of the mean before squashing
+    explore: float = 1.0  # standard deviation of actions before squashing, in training and in sampled data
     learned_std: bool = False  # learn one standard deviation for each action instead, from 1 on, as published
     width: int = 128  # units a hidden layer
     history: int = 4  # frames the expert sees
@@ -61,9 +57,9 @@ class TrainExpertConfig(schema.Settings):
     along_way: float = 0.9  # share of episodes begun on a way to success while none is solved from start; later half
     patience: float = 2.0  # training gives an episode up after so many times the slowest way's control steps
     noise_std: float = 0.1  # actuation noise
-    eval_episodes: int = 1024
-    save_every: int = 5  # updates between resumable saves
-    keep_every: int = 0  # control steps between checkpoints that are kept besides the last; 0: none
+    eval_episodes: int = 512
+    save_every: int = 5  # iterations between resumable saves
+    keep_every: int = 1_000_000  # control steps between checkpoints that are kept besides the last; 0: none
     out: str = "runs/experts"
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
@@ -71,10 +67,9 @@ class TrainExpertConfig(schema.Settings):
         schema.at_least(
             self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1
         )
-        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, spare=0, keep_every=0)
-        for name in ("explore", "explore_solved"):
-            if not getattr(self, name) > 0:
-                raise errors.ConfigError(f"{name}={getattr(self, name)} leaves nothing to chance; it must be above 0")
+        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, keep_every=0)
+        if not self.explore > 0:
+            raise errors.ConfigError(f"explore={self.explore} leaves nothing to chance; it must be above 0")
         if not 0 <= self.along_way <= 1:
             raise errors.ConfigError(f"along_way={self.along_way} is not a share; give a number from 0 to 1")
 
@@ -84,11 +79,11 @@ class GenerateDataConfig(schema.Settings):
     """Expert data."""
 
     task: Any  # a name, a list, or all
-    steps: int = 250_000  # control steps to record, at least
+    steps: int = 500_000  # control steps to record, at least
     experts: str = "runs/experts"
-    min_solve_rate: float = 0.85  # an expert below is left out, as it acts here: by its mean, or sampled
-    sample: Any = "mean"  # actions: mean; policy (sampled as the expert explored in the end); or a standard deviation
-    checkpoints: bool = False  # draw from a seed's kept checkpoints, too
+    min_solve_rate: float = 0.65  # an expert below is left out, as it acts here: by its mean, or sampled
+    sample: Any = "policy"  # actions: mean; policy (sampled as the expert explored in the end); or a standard deviation
+    checkpoints: bool = True  # draw from a seed's kept checkpoints, too
     noise_std: float = 0.1
     seed: int = 0
     batch: int = 512  # episodes at once

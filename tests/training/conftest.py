@@ -36,6 +36,7 @@ def data(on_track, tmp_path, lenient):
             "sampled_solve_rate": 0.9,
             "seed": seed,
             "steps": 1,
+            "seconds": 60.0,
             "config": dataclasses.asdict(expert_config),
         }
         checkpoint.save(tmp_path / "experts" / "catapult" / f"seed{seed}.safetensors", arrays, head)
@@ -44,6 +45,7 @@ def data(on_track, tmp_path, lenient):
         steps=400,
         experts=str(tmp_path / "experts"),
         batch=16,
+        sample="mean",
         out=str(tmp_path / "data"),
         noise_std=0.0,
     )

@@ -74,8 +74,10 @@ def test_publishing_copies_the_policy_and_tells_where_it_came_from(finished, cap
         ("1", "200"),
     ]
     assert (out / "experts.png").stat().st_size > 1000
-    assert "| catapult | 1.000, 1.000 |" in (out / "README.md").read_text()
-    assert "(before:" not in capsys.readouterr().out
+    assert "| catapult | 2, 2 | 1.000 to 1.000 |" in (out / "README.md").read_text()
+    printed = capsys.readouterr().out
+    assert "minutes: experts 2.0, data 0." in printed  # a minute each, as their files say
+    assert "(before:" not in printed
     publishing.publish(config)
     assert "(before: 1.000 [0.806, 1.000])" in capsys.readouterr().out
     assert len(list(csv.DictReader((out / "zoo.csv").open()))) == 1  # its own row is replaced
