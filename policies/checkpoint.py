@@ -120,8 +120,9 @@ def save_flow(path: Path, policy: flow.FlowPolicy, model_card: Mapping[str, Any]
 
 
 def flow_arrays(policy: flow.FlowPolicy) -> dict[str, Any]:
-    """What is stored of a flow policy."""
-    return {"params": policy.params, "obs_mean": policy.obs_mean, "obs_std": policy.obs_std, "weak": policy.weak}
+    """What is stored of a flow policy: the early weights, there for contrast alone, in half precision."""
+    weak = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), policy.weak)
+    return {"params": policy.params, "obs_mean": policy.obs_mean, "obs_std": policy.obs_std, "weak": weak}
 
 
 def load_flow(
@@ -148,7 +149,8 @@ def load_flow(
                 f"{path}: {name} is {getattr(config, name)}, task {task!r} has {size}; train it again"
             )
     check_arrays(path, arrays, config)
-    return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], arrays.get("weak")), header
+    weak = jax.tree.map(lambda leaf: leaf.astype(np.float32), arrays.get("weak"))
+    return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], weak), header
 
 
 def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig) -> None:
