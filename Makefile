@@ -56,9 +56,10 @@ policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_s
 	$(PY) scripts/generate_data.py task=$(TASK) $(ARGS)
 	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
 
-zoo: override ARGS := # the shipped policies have the default settings
-zoo: policy ## rebuild the shipped policies from nothing, or one: make zoo TASK=mjc_swimmer
-	$(PY) scripts/publish_zoo.py task=$(TASK)
+zoo: $(STAMP) ## rebuild the shipped policies from nothing, task by task, or one: make zoo TASK=mjc_swimmer
+	@set -e; for task in $(subst all,`$(PY) -c 'from rtc_bench import envs; print(*envs.TASKS)'`,$(TASK)); do \
+	  for stage in train_expert generate_data train_flow publish_zoo; do $(PY) scripts/$$stage.py task=$$task; done; done
+	$(PY) scripts/bench_coherence.py --out results/zoo $(subst all,,$(TASK))
 
 report: $(STAMP) ## a page, figures and tables of a run folder: make report RUN=results/benchmark
 	$(PY) scripts/report.py $(RUN) $(ARGS)

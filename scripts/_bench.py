@@ -46,4 +46,9 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def record(path: pathlib.Path, rows: list[Measurement], newest: Measurement | None = None) -> None:
     """Write all rows, and print the newest: the last one unless told."""
     tables.write(rows, path)
-    print(", ".join(f"{name} {value}" for name, value in (newest or rows[-1]).items()), flush=True)
+    show(newest or rows[-1])
+
+
+def show(row: Measurement) -> None:
+    """Print a row."""
+    print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)

@@ -1,7 +1,7 @@
 """Whether a chunking method can matter for policies: their chunks' spread, and what asking anew costs naive execution.
 
 Writes coherence.csv into --out: the measures of rtc_bench/evaluation/coherence.py, the naive solve rates at d = 1 and
-s = 1 and 2, and the paired difference with its 95 % interval. Where it is below 0, asking anew costs.
+s = 1 and 2, and the paired difference with its 95 % interval. Where it is below 0, asking anew costs. Rows of other tasks stay.
 """
 
 import pathlib
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rtc_bench import envs
-from rtc_bench.common import devices, files, statistics
+from rtc_bench.common import devices, files, statistics, tables
 from rtc_bench.evaluation import coherence, evaluator, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import naive
@@ -39,10 +39,10 @@ def main() -> None:
     args = _bench.parse(parser)
     devices.setup()
     paths = sweep_inputs.checkpoint_files(settings.SweepConfig(task=tuple(args.tasks), policy=args.policy))
-    rows: list[_bench.Measurement] = []
     for task, path in paths.items():
-        rows.append(measure(task, path, args.episodes))
-        _bench.record(args.out / "coherence.csv", rows)
+        row = measure(task, path, args.episodes)
+        tables.replace([row], args.out / "coherence.csv", column="task", order=envs.TASKS)
+        _bench.show(row)
         jax.clear_caches()
 
 

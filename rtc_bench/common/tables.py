@@ -34,6 +34,13 @@ def write(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
     files.write_whole(path, text.getvalue().encode())
 
 
+def replace(rows: Sequence[Mapping[str, Any]], path: pathlib.Path, *, column: str, order: Sequence[str]) -> None:
+    """Write the rows in the place of those with the same value in ``column``, sorted by its place in ``order``."""
+    replaced = {row[column] for row in rows}
+    others = [row for row in read(path) if row[column] not in replaced]
+    write(sorted([*others, *rows], key=lambda row: order.index(row[column])), path)
+
+
 def markdown(table: Table) -> list[str]:
     """The table as Markdown lines."""
     rule = ["---"] * table.lead + ["---:"] * (len(table.header) - table.lead)

@@ -36,7 +36,7 @@ def findings_table(findings: Sequence[published.Finding]) -> tables.Table:
         return "" if finding.published != finding.published else f"{finding.published:+.3f}"
 
     lines = [(item.text, item.verdict, interval(item), theirs(item)) for item in findings]
-    return tables.Table(("finding", "with our policies", "difference [95 %]", "published"), lines, 2)
+    return tables.Table(("finding", "with our policies", "difference [95 %]", "published"), lines)
 
 
 def _rates_table(means: Sequence[published.MeanComparison]) -> tables.Table:

@@ -40,8 +40,8 @@ def publish(config: settings.PublishZooConfig) -> None:
         points = learning_curves.read_logs(config.experts, task)
         files.write_whole(shipped_file, trained_file.read_bytes())
         files.write_whole(out / "data" / f"{task}.json", manifest_file.read_bytes())
-        _replace_rows(out / "zoo.csv", task, [row])
-        _replace_rows(out / "experts.csv", task, points)
+        tables.replace([row], out / "zoo.csv", column="task", order=envs.TASKS)
+        tables.replace(points, out / "experts.csv", column="task", order=envs.TASKS)
         took = ", ".join(f"{stage} {value / 60:.1f}" for stage, value in seconds.items())
         print(
             f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped_file}; "
@@ -97,12 +97,6 @@ def _row(model_card: Mapping[str, Any], manifest: Mapping[str, Any], seconds: Ma
     }
 
 
-def _replace_rows(path: pathlib.Path, task: str, rows: list[dict[str, Any]]) -> None:
-    """Replace a task's rows in a table; the tasks stay in their order."""
-    others = [row for row in tables.read(path) if row["task"] != task]
-    tables.write(sorted([*others, *rows], key=lambda row: envs.TASKS.index(row["task"])), path)
-
-
 def _write_overview(out: pathlib.Path) -> None:
     """The picture of the learning curves, and a readable table."""
     rows = tables.read(out / "zoo.csv")
@@ -117,7 +111,7 @@ def _write_overview(out: pathlib.Path) -> None:
         "",
         "Made by `make zoo`. Rates with actuation noise; experts act as they explore, policies run naively without delay, with",
         "their 95 % intervals. `apart`: how far the mean actions of two experts lie apart in the same situation (mean absolute",
-        "difference). Minutes: experts, data, flow policy.",
+        "difference). Minutes are those of the three stages, over all sessions.",
         "",
         "| task | experts, checkpoints | their solve rates | apart | data: steps, solve rate | flow policy | minutes | commit |",
         "|---|---|---|---|---|---|---|---|",
@@ -129,5 +123,8 @@ def _write_overview(out: pathlib.Path) -> None:
         texts += (f"{row['lowest_rate']} to {row['highest_rate']}", row["experts_apart"])
         texts += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, minutes, row["commit"][:8])
         lines.append("| " + " | ".join(texts) + " |")
+    hours = {stage: sum(float(row[f"{stage}_minutes"]) for row in rows) / 60 for stage in ("experts", "data", "flow")}
+    spent = ", ".join(f"{stage} {value:.1f}" for stage, value in hours.items())
+    lines += ["", f"Hours for these {len(rows)} tasks: {spent}; {sum(hours.values()):.1f} together."]
     lines += ["", "![experts' solve rate from the start over control steps](experts.png)", ""]
     files.write_whole(out / "README.md", "\n".join(lines).encode())
