@@ -4,27 +4,44 @@ import pathlib
 from collections.abc import Sequence
 
 from rtc_bench.analysis import published
-from rtc_bench.common import files, plotting, tables
+from rtc_bench.common import errors, files, plotting, tables
 from rtc_bench.evaluation import run_folder
+from rtc_bench.reporting import settings
+
+SOURCE = (
+    "The rates in solve_rates.csv are those of the published policies (eight expert seeds, 1 M control steps a task, 256 "
+    "channels x 4 layers; arXiv 2506.07339), evaluated with 2,048 episodes a cell beside arXiv 2604.25050; its BID draws 16 "
+    "chunks and has no weak policy. Policies and sizes differ from ours: compare shapes and orders."
+)
 
 
-def write(runs: run_folder.LoadedRuns, rates: published.Rates, folder: pathlib.Path, *, source: str) -> None:
-    """cells.csv, means.csv, findings.csv, curves.png and README.md; ``source`` says whose the published rates are."""
+def compare(config: settings.ComparePublishedConfig) -> None:
+    """Write tables, findings and picture, and print the findings. Raises ConfigError for a wrong folder or table."""
+    runs, rates, out = (
+        run_folder.load([config.run]),
+        published.read(pathlib.Path(config.rates)),
+        pathlib.Path(config.out),
+    )
     cells = published.compare_cells(runs.rows, rates)
+    if not cells:
+        raise errors.ConfigError(
+            f"{config.run} and {config.rates} have no cell in common; run s = max(d, 1), horizon=auto"
+        )
     means, findings = published.compare_means(cells), published.findings(runs, rates)
     for name, items in (("cells", cells), ("means", means), ("findings", findings)):
-        tables.write(published.records(items), folder / f"{name}.csv")
-    _draw(cells, means, folder / "curves.png")
-    lines = ["# Beside the published solve rates", "", source, "", "Ours were made by:", ""]
+        tables.write(published.records(items), out / f"{name}.csv")
+    _draw(cells, means, out / "curves.png")
+    lines = ["# Beside the published solve rates", "", SOURCE, "", "Ours were made by:", ""]
     lines += [*(f"- {session}" for session in runs.sessions), "", "![ours and published](curves.png)", ""]
-    lines += ["## Findings", "", *tables.markdown(findings_table(findings)), ""]
+    lines += ["## Findings", "", *tables.markdown(_findings_table(findings)), ""]
     lines += ["## Means over tasks", "", "ours [95 %] / published", "", *tables.markdown(_rates_table(means)), ""]
     lines += ["## Rank correlation over tasks (Spearman), and mean distance", ""]
     lines += [*tables.markdown(_agreement_table(means)), "", "[Every cell](cells.csv)", ""]
-    files.write_whole(folder / "README.md", "\n".join(lines).encode())
+    files.write_whole(out / "README.md", "\n".join(lines).encode())
+    tables.show(f"findings, in {out}/README.md with tables and curves.png", _findings_table(findings))
 
 
-def findings_table(findings: Sequence[published.Finding]) -> tables.Table:
+def _findings_table(findings: Sequence[published.Finding]) -> tables.Table:
     """A line a finding."""
 
     def interval(finding: published.Finding) -> str:

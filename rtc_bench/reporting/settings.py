@@ -46,3 +46,12 @@ class ReportConfig(schema.Settings):
     def runs(self) -> tuple[str, ...]:
         """The folders, always as a tuple."""
         return schema.as_tuple(self.run)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparePublishedConfig(schema.Settings):
+    """A run folder beside published solve rates."""
+
+    run: str = "results/laptop"  # a folder with results.csv
+    rates: str = "results/published/solve_rates.csv"  # a row for each method, task, delay and horizon
+    out: str = "results/published"  # README.md with the findings, curves.png, cells.csv, means.csv, findings.csv

@@ -93,8 +93,8 @@ def test_what_is_no_table_of_rates_is_refused(tmp_path):
 
 
 def test_the_script_writes_tables_and_picture(folder, table, tmp_path):
-    command = [sys.executable, ROOT / "scripts" / "compare_published.py", "--run", folder, "--table", table]
-    done = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True)
+    command = [sys.executable, ROOT / "scripts" / "compare_published.py", f"rates={table}", f"out={tmp_path / 'out'}"]
+    done = subprocess.run([*command, f"run={folder}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
     text = (tmp_path / "out" / "README.md").read_text()
@@ -102,6 +102,6 @@ def test_the_script_writes_tables_and_picture(folder, table, tmp_path):
     rows = list(csv.DictReader((tmp_path / "out" / "cells.csv").open()))
     assert len(rows) == 6
     assert rows[0]["difference"] == "0.1000"
-    missing = subprocess.run([*command[:3], tmp_path / "nothing"], capture_output=True, text=True)
+    missing = subprocess.run([*command, f"run={tmp_path / 'nothing'}"], capture_output=True, text=True)
     assert missing.returncode == 2
     assert "no results.csv there" in missing.stderr.splitlines()[-1]

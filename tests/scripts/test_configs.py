@@ -33,7 +33,8 @@ def loaded(target: str):
 
 
 def required(name: str) -> list[str]:
-    return {"sweep": [], "report": ["run=results"], "compare": ["strategy=bid"]}.get(name, ["task=mjc_swimmer"])
+    needed = {"sweep": [], "compare_published": [], "report": ["run=results"], "compare": ["strategy=bid"]}
+    return needed.get(name, ["task=mjc_swimmer"])
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
