@@ -120,9 +120,8 @@ def save_flow(path: Path, policy: flow.FlowPolicy, model_card: Mapping[str, Any]
 
 
 def flow_arrays(policy: flow.FlowPolicy) -> dict[str, Any]:
-    """What is stored of a flow policy: the early weights, there for contrast alone, in half precision."""
-    weak = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), policy.weak)
-    return {"params": policy.params, "obs_mean": policy.obs_mean, "obs_std": policy.obs_std, "weak": weak}
+    """What is stored of a flow policy."""
+    return {"params": policy.params, "obs_mean": policy.obs_mean, "obs_std": policy.obs_std, "weak": policy.weak}
 
 
 def load_flow(
@@ -149,7 +148,9 @@ def load_flow(
                 f"{path}: {name} is {getattr(config, name)}, task {task!r} has {size}; train it again"
             )
     check_arrays(path, arrays, config)
-    weak = jax.tree.map(lambda leaf: leaf.astype(np.float32), arrays.get("weak"))
+    weak = jax.tree.map(
+        lambda leaf: leaf.astype(np.float32), arrays.get("weak")
+    )  # training stores them in half precision
     return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], weak), header
 
 
