@@ -148,9 +148,8 @@ def load_flow(
                 f"{path}: {name} is {getattr(config, name)}, task {task!r} has {size}; train it again"
             )
     check_arrays(path, arrays, config)
-    weak = jax.tree.map(
-        lambda leaf: leaf.astype(np.float32), arrays.get("weak")
-    )  # training stores them in half precision
+    # Training stores the early weights in half precision.
+    weak = jax.tree.map(lambda leaf: leaf.astype(np.float32), arrays.get("weak"))
     return flow.FlowPolicy(arrays["params"], config, arrays["obs_mean"], arrays["obs_std"], weak), header
 
 

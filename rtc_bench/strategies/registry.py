@@ -17,10 +17,8 @@ REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "naive": ("rtc_bench.strategies.naive:Naive", {}),
     "temporal_ensembling": ("rtc_bench.strategies.temporal_ensembling:TemporalEnsembling", {}),
     "bid": ("rtc_bench.strategies.bid:Bid", {}),
-    "bid_no_weak": (
-        "rtc_bench.strategies.bid:Bid",
-        {"use_weak": False, "samples": 16},
-    ),  # as the published code runs it
+    # As the published code runs BID.
+    "bid_no_weak": ("rtc_bench.strategies.bid:Bid", {"use_weak": False, "samples": 16}),
     "rtc": ("rtc_bench.strategies.rtc:Rtc", {}),
     "rtc_linear": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "linear"}),
     "rtc_ones": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "ones"}),

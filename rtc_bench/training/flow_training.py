@@ -131,9 +131,8 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
             state, loss = trainer.epoch(state, number)
             log.append({"epoch": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
             if number + 1 == config.weak_epoch:
-                weak = jax.tree.map(
-                    lambda leaf: np.asarray(leaf, np.float16), state.params
-                )  # for contrast alone: half will do
+                # For contrast alone: half precision will do.
+                weak = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.params)
             if config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs:
                 log[-1]["solve_rate"] = solve_rate(config, trainer.policy(state, None))
             header = {"kind": "flow-resume", "recipe": recipe, "log": log}

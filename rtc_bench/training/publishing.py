@@ -9,6 +9,7 @@ from rtc_bench.common import errors, files, statistics, tables
 from rtc_bench.policies import checkpoint
 from rtc_bench.training import learning_curves, settings
 
+STAGES = ("experts", "data", "flow")  # whose time is told
 MANIFEST_KEYS = ("parts", "steps", "episodes", "solve_rate", "experts", "experts_apart", "seconds")
 
 
@@ -65,11 +66,9 @@ def _stage_seconds(
     experts: pathlib.Path, model_card: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> dict[str, float]:
     """How long each stage took, over all its sessions."""
-    return {
-        "experts": sum(checkpoint.read_header(path)["seconds"] for path in experts.glob("seed*.safetensors")),
-        "data": manifest["seconds"],
-        "flow": sum(epoch["seconds"] for epoch in model_card["log"]),
-    }
+    training = sum(checkpoint.read_header(path)["seconds"] for path in experts.glob("seed*.safetensors"))
+    flow = sum(epoch["seconds"] for epoch in model_card["log"])
+    return dict(zip(STAGES, (training, manifest["seconds"], flow), strict=True))
 
 
 def _row(model_card: Mapping[str, Any], manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -118,12 +117,12 @@ def _write_overview(out: pathlib.Path) -> None:
     ]
     for row in rows:
         policy = rate_with_interval({"solve_rate": float(row["solve_rate"]), "episodes": int(row["episodes"])})
-        minutes = ", ".join(row[f"{stage}_minutes"] for stage in ("experts", "data", "flow"))
+        minutes = ", ".join(row[f"{stage}_minutes"] for stage in STAGES)
         texts = (row["task"], f"{row['experts']}, {row['checkpoints']}")
         texts += (f"{row['lowest_rate']} to {row['highest_rate']}", row["experts_apart"])
         texts += (f"{int(row['data_steps']):,}, {row['data_solve_rate']}", policy, minutes, row["commit"][:8])
         lines.append("| " + " | ".join(texts) + " |")
-    hours = {stage: sum(float(row[f"{stage}_minutes"]) for row in rows) / 60 for stage in ("experts", "data", "flow")}
+    hours = {stage: sum(float(row[f"{stage}_minutes"]) for row in rows) / 60 for stage in STAGES}
     spent = ", ".join(f"{stage} {value:.1f}" for stage, value in hours.items())
     lines += ["", f"Hours for these {len(rows)} tasks: {spent}; {sum(hours.values()):.1f} together."]
     lines += ["", "![experts' solve rate from the start over control steps](experts.png)", ""]
