@@ -31,7 +31,9 @@ class Track:
 
     def step(self, key, state, action):
         if self.noise_std:
-            action = action + self.noise_std * jax.random.normal(key if key.ndim == 0 else key[0], action.shape)
+            keys = jax.random.split(key, len(action)) if key.ndim == 0 else key
+            noise = jax.vmap(lambda episode_key: jax.random.normal(episode_key, action.shape[1:]))(keys)
+            action = action + self.noise_std * noise
         position = state.sim + 0.25 * jnp.clip(action, -1.0, 1.0).T
         after = task_env.State(position, state.time + 1)
         solved, failed = position[0] > 3.0, position[0] < -1.0

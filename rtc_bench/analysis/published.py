@@ -150,8 +150,8 @@ class Contrast(NamedTuple):
     published: float
 
 
-def findings(runs: run_folder.LoadedRuns, rates: Rates) -> list[Finding]:
-    """Those that the run's cells can answer, each judged by its interval."""
+def findings(runs: run_folder.LoadedRuns, rates: Rates, means: Sequence[MeanComparison]) -> list[Finding]:
+    """Those that the run's cells can answer, each judged by its interval; ``means`` are the run's."""
     run = _Run(runs, rates)
     bid = next((name for name in BIDS if name in run.outcomes.strategies), BIDS[0])
     naive, rtc, hard, ensembling = "naive", "rtc", "rtc_hard", "temporal_ensembling"
@@ -172,7 +172,6 @@ def findings(runs: run_folder.LoadedRuns, rates: Rates) -> list[Finding]:
     found.append(_judge(run, f"{rtc}'s lead over {naive} is greater at d = 4 than at d = 1", *gaps, _above))
     for name in (rtc, bid):
         found.append(ahead(f"{name} gains from asking often: (1, 1) is ahead of (1, 4)", (name, 1, 1), (name, 1, 4)))
-    means = compare_means(compare_cells(runs.rows, rates))
     found += [_nearness(means, delay) for delay in (0, 1, 2)]
     return [finding for finding in found if finding is not None]
 

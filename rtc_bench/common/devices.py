@@ -35,6 +35,10 @@ def setup() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+# LLVM's first level compiles a fifth faster on a CPU, and its programs are no slower: scripts/bench_compile.py.
+CPU_COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+
+
 class ShardedFunction:
     """A function that runs on every device at once, jitted.
 
@@ -56,27 +60,28 @@ class ShardedFunction:
             own = jax.tree.map(lambda leaf: leaf[0], arguments[shared:])
             return jax.tree.map(lambda leaf: leaf[None], function(*arguments[:shared], *own))
 
-        @jax.jit
         def sharded(*arguments):
             specs = {"in_specs": self._specs(arguments), "out_specs": self.per_device}
             return jax.shard_map(on_device, mesh=self.mesh, **specs, check_vma=False)(*arguments)
 
-        self._sharded = sharded
+        options = CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
+        self._sharded = jax.jit(sharded, compiler_options=options)
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's result."""
-        return self._sharded(*self._put(arguments))
+        return self._sharded(*self.put(arguments))
 
-    def compile(self, *arguments: Any) -> None:
-        """Compile for arguments like these, so that a call need not; for instance in another thread."""
-        self._sharded.lower(*self._put(arguments)).compile()
+    def lower(self, *arguments: Any) -> jax.stages.Lowered:
+        """The program for arguments like these; ``.compile()`` it, so that a call need not, for instance in another thread."""
+        return self._sharded.lower(*self.put(arguments))
+
+    def put(self, arguments: tuple) -> list:
+        """The arguments on their devices."""
+        shardings = [jax.sharding.NamedSharding(self.mesh, spec) for spec in self._specs(arguments)]
+        return [jax.device_put(a, sharding) for a, sharding in zip(arguments, shardings, strict=True)]
 
     def _specs(self, arguments: tuple) -> tuple:
         return (self.replicated,) * self.shared + (self.per_device,) * (len(arguments) - self.shared)
-
-    def _put(self, arguments: tuple) -> list:
-        shardings = [jax.sharding.NamedSharding(self.mesh, spec) for spec in self._specs(arguments)]
-        return [jax.device_put(a, sharding) for a, sharding in zip(arguments, shardings, strict=True)]
 
 
 def unshard(tree: Any) -> list[Any]:

@@ -35,9 +35,12 @@ def write(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
 
 
 def replace(rows: Sequence[Mapping[str, Any]], path: pathlib.Path, *, column: str, order: Sequence[str]) -> None:
-    """Write the rows in the place of those with the same value in ``column``, sorted by its place in ``order``."""
+    """Write one row or more in the place of those with the same value in ``column``, sorted by its place in ``order``.
+
+    Rows of a table with other columns, as an earlier version wrote it, are dropped.
+    """
     replaced = {row[column] for row in rows}
-    others = [row for row in read(path) if row[column] not in replaced]
+    others = [row for row in read(path) if row[column] not in replaced and list(row) == list(rows[0])]
     write(sorted([*others, *rows], key=lambda row: order.index(row[column])), path)
 
 

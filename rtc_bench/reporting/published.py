@@ -27,7 +27,8 @@ def compare(config: settings.ComparePublishedConfig) -> None:
         raise errors.ConfigError(
             f"{config.run} and {config.rates} have no cell in common; run s = max(d, 1), horizon=auto"
         )
-    means, findings = published.compare_means(cells), published.findings(runs, rates)
+    means = published.compare_means(cells)
+    findings = published.findings(runs, rates, means)
     for name, items in (("cells", cells), ("means", means), ("findings", findings)):
         tables.write(published.records(items), out / f"{name}.csv")
     _draw(cells, means, out / "curves.png")

@@ -38,16 +38,18 @@ class Recording(NamedTuple):
 
 
 class Recorder:
-    """Jitted rollouts of a mixture of experts, one drawn for each episode; they act as their ``action_std`` says."""
+    """Jitted rollouts of a mixture of M experts, one drawn for each episode; they act as their ``action_std`` says."""
 
     def __init__(self, env: task_env.TaskEnv, config: settings.TrainExpertConfig):
         self.env, self.config = env, config
         self.network = experts.build_network(config, env)
         self.motor_count = experts.motor_count(env)
-        self._run = devices.ShardedFunction(self._episodes, shared=1)
+        self._run = devices.ShardedFunction(self._episodes, shared=2)
 
-    def __call__(self, members: list[experts.Expert], *, seed: int, part: int, episodes: int) -> Recording:
-        """One batch of episodes."""
+    def __call__(
+        self, members: list[experts.Expert], shares: np.ndarray, *, seed: int, part: int, episodes: int
+    ) -> Recording:
+        """One batch of episodes, each played by a member drawn with probability ``shares`` [M]."""
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         device_count = jax.device_count()
         per_device = -(-episodes // device_count)
@@ -55,17 +57,17 @@ class Recorder:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(per_device * device_count)).reshape(
             device_count, per_device
         )
-        *records, expert_index = (np.asarray(leaf) for leaf in self._run(stacked, keys))
+        *records, expert_index = (np.asarray(leaf) for leaf in self._run(stacked, jnp.asarray(shares), keys))
         records = [np.moveaxis(leaf, 2, 1) for leaf in records]  # [D, B, T, ...]
         obs, action, alive, success, disagreement = (leaf.reshape(-1, *leaf.shape[2:])[:episodes] for leaf in records)
         numbers = np.broadcast_to(np.arange(episodes)[:, None], alive.shape).astype(np.int64)
         steps = ExpertSteps(obs[alive], action[alive], numbers[alive], success[alive])
         return Recording(steps, expert_index.reshape(-1)[:episodes], disagreement[alive])
 
-    def _episodes(self, members: experts.Expert, keys: Array):
+    def _episodes(self, members: experts.Expert, shares: Array, keys: Array):
         env, batch = self.env, keys.shape[0]
         count = members.obs_mean.shape[0]
-        draw = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, env.max_steps), (), 0, count))
+        draw = jax.vmap(lambda key: jax.random.choice(jax.random.fold_in(key, env.max_steps), count, p=shares))
         expert_index = draw(keys)
         obs, state = env.reset(keys[0], batch)
         sizes = {"history_length": self.config.history, "action_size": env.action_size}
@@ -128,6 +130,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     task = envs.tasks.check_name(config.task)
     devices.setup()
     members, records, expert_config = _load_experts(config, task)
+    shares = _shares([record["seed"] for record in records])
     folder = pathlib.Path(config.out) / task
     manifest_file = folder / "manifest.json"
     made_by = {
@@ -147,9 +150,8 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     total_disagreement = 0.0
     with progress.bar(f"{task}: data", config.steps) as advance:
         while step_count < config.steps:
-            cast = _cast(records, seed=config.seed, part=len(parts))
             expert_steps, expert_index, disagreement = recorder(
-                [members[index] for index in cast], seed=config.seed, part=len(parts), episodes=config.batch
+                members, shares, seed=config.seed, part=len(parts), episodes=config.batch
             )
             path = folder / f"part-{len(parts):04d}.parquet"
             table = _table(
@@ -161,7 +163,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
             )
             files.write_parquet(path, table)
             parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(expert_steps.episode)})
-            parts[-1]["episodes_per_expert"] = np.bincount(cast[expert_index], minlength=len(members)).tolist()
+            parts[-1]["episodes_per_expert"] = np.bincount(expert_index, minlength=len(members)).tolist()
             step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
             solved += int(expert_steps.success.sum())
             total_disagreement += float(disagreement.sum())
@@ -186,8 +188,11 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
 def _load_experts(
     config: settings.GenerateDataConfig, task: str
 ) -> tuple[list[experts.Expert], list[dict[str, Any]], settings.TrainExpertConfig]:
-    """The good ones, exploring as they shall here; of each its seed, steps and solve rate so; how they were trained."""
-    rate = "solve_rate" if config.sample == "mean" else "sampled_solve_rate"
+    """The good ones, exploring as they shall here; of each its seed, steps and solve rate; how they were trained.
+
+    That rate is by mean actions where these are recorded, else as the expert explored.
+    """
+    rate = "solve_rate" if config.sample in ("mean", 0) else "sampled_solve_rate"
     selection = {"min_solve_rate": config.min_solve_rate, "rate": rate, "checkpoints": config.checkpoints}
     members, headers = experts.load(config.experts, task, **selection)
     members = [member._replace(action_std=_action_std(config, member)) for member in members]
@@ -202,13 +207,10 @@ def _action_std(config: settings.GenerateDataConfig, expert: experts.Expert) -> 
     return np.full_like(expert.action_std, 0.0 if config.sample == "mean" else config.sample)
 
 
-def _cast(records: list[dict[str, Any]], *, seed: int, part: int) -> np.ndarray:
-    """Indices of the experts that play a part of the data: one of each training seed, drawn from its checkpoints."""
-    rng = np.random.default_rng([seed, part])
-    training_seeds = dict.fromkeys(record["seed"] for record in records)
-    return np.array(
-        [rng.choice([i for i, record in enumerate(records) if record["seed"] == own]) for own in training_seeds]
-    )
+def _shares(seeds: list[int]) -> np.ndarray:
+    """How often each expert [M] plays, as a probability: every training seed equally, and equally its checkpoints."""
+    counts = np.array([seeds.count(seed) for seed in seeds])
+    return 1 / (counts * len(set(seeds)))
 
 
 def _digest(expert: experts.Expert) -> str:

@@ -117,7 +117,9 @@ class ExpertEvaluator:
 def load(
     folder: pathlib.Path | str, task: str, *, min_solve_rate: float, rate: str = "solve_rate", checkpoints: bool = False
 ) -> tuple[list[Expert], list[dict[str, Any]]]:
-    """All experts of a task whose solve rate suffices, and their headers. Raises CheckpointError if there is none.
+    """All experts of a task whose solve rate suffices, and their headers.
+
+    Raises CheckpointError if there is none, and for experts of different settings.
 
     ``rate`` is "solve_rate" (by mean actions) or "sampled_solve_rate"; ``checkpoints``: the kept ones, too, of each seed's
     last training.
@@ -130,8 +132,15 @@ def load(
     for path, (arrays, _) in zip(paths, loaded, strict=True):
         if set(arrays) != set(Expert._fields):
             raise checkpoint.CheckpointError(f"{path}: an expert of an older version; train it again")
-    trained = {header["seed"]: header["config"] for _, header in loaded[: len(finished)]}
-    loaded = [item for item in loaded if trained.get(item[1]["seed"]) == item[1]["config"]]
+    configs = [header["config"] for _, header in loaded[: len(finished)]]
+    for path, config in zip(finished, configs, strict=True):
+        if config != configs[0]:
+            names = ", ".join(sorted(name for name in config if config[name] != configs[0].get(name)))
+            raise checkpoint.CheckpointError(
+                f"{path}: trained by other settings ({names}) than {finished[0].name}; move it away, or train all alike"
+            )
+    trained = [header["seed"] for _, header in loaded[: len(finished)]]
+    loaded = [item for item in loaded if item[1]["seed"] in trained and item[1]["config"] == configs[0]]
     good = [(Expert(**arrays), header) for arrays, header in loaded if header[rate] >= min_solve_rate]
     if not good:
         rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"

@@ -33,16 +33,20 @@ def publish(config: settings.PublishZooConfig) -> None:
             raise errors.ConfigError(
                 f"{trained_file}: trained on other data than {manifest_file.parent}; run `make policy TASK={task}`"
             )
+        points = learning_curves.read_logs(config.experts, task)
+        if not points:
+            raise errors.ConfigError(
+                f"{config.experts}: no experts of {task}; train them with `make policy TASK={task}`"
+            )
         seconds = _stage_seconds(pathlib.Path(config.experts) / task, model_card, manifest)
         row = _row(model_card, manifest, seconds)
         before = (
             f" (before: {rate_with_interval(checkpoint.read_header(shipped_file))})" if shipped_file.exists() else ""
         )
-        points = learning_curves.read_logs(config.experts, task)
-        files.write_whole(shipped_file, trained_file.read_bytes())
         files.write_whole(out / "data" / f"{task}.json", manifest_file.read_bytes())
         tables.replace([row], out / "zoo.csv", column="task", order=envs.TASKS)
         tables.replace(points, out / "experts.csv", column="task", order=envs.TASKS)
+        files.write_whole(shipped_file, trained_file.read_bytes())
         took = ", ".join(f"{stage} {value / 60:.1f}" for stage, value in seconds.items())
         print(
             f"{task}: solves {rate_with_interval(model_card)} naively without delay{before} -> {shipped_file}; "
@@ -65,7 +69,7 @@ def _interval(model_card: Mapping[str, Any]) -> tuple[float, float]:
 def _stage_seconds(
     experts: pathlib.Path, model_card: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> dict[str, float]:
-    """How long each stage took, over all its sessions."""
+    """How long each stage took: search and training over all sessions, the recording of the data, the epochs."""
     training = sum(checkpoint.read_header(path)["seconds"] for path in experts.glob("seed*.safetensors"))
     flow = sum(epoch["seconds"] for epoch in model_card["log"])
     return dict(zip(STAGES, (training, manifest["seconds"], flow), strict=True))
@@ -108,9 +112,9 @@ def _write_overview(out: pathlib.Path) -> None:
     lines = [
         "# The shipped policies and what they came from",
         "",
-        "Made by `make zoo`. Rates with actuation noise; experts act as they explore, policies run naively without delay, with",
-        "their 95 % intervals. `apart`: how far the mean actions of two experts lie apart in the same situation (mean absolute",
-        "difference). Minutes are those of the three stages, over all sessions.",
+        "Made by `make zoo`. Rates with actuation noise; experts act as they did for the data, policies run naively without",
+        "delay, with their 95 % intervals. `apart`: how far the mean actions of two experts lie apart in the same situation",
+        "(mean absolute difference). Minutes are those of search and training, of recording, and of the policy's epochs.",
         "",
         "| task | experts, checkpoints | their solve rates | apart | data: steps, solve rate | flow policy | minutes | commit |",
         "|---|---|---|---|---|---|---|---|",

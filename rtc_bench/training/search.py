@@ -6,6 +6,7 @@ Go-Explore, Ecoffet et al. 2021). The states along the successes are where exper
 """
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ class SolutionPaths:
     obs_std: np.ndarray
     slowest: int  # control steps that the longest way takes
     simulated: int  # control steps spent
+    seconds: float = 0.0  # that the search took
 
 
 class _Archive:
@@ -118,7 +120,7 @@ def find_solutions(
     env: task_env.TaskEnv, config: settings.SearchConfig, *, seed: int, progress=lambda done, total: None
 ) -> SolutionPaths:
     """Search until enough successes are found. ``env`` has the compact interface. Raises SearchFailed."""
-    rng, key = np.random.default_rng(seed), jax.random.key(seed)
+    began, rng, key = time.monotonic(), np.random.default_rng(seed), jax.random.key(seed)
     obs, start = env.reset(key, 1)
     archive = _Archive(start, float(env.distance(start)[0]), config.cells)
     explore, width = _explorer(env, config), np.tile(CELL_WIDTHS, env.obs_size // len(CELL_WIDTHS))
@@ -133,7 +135,7 @@ def find_solutions(
         solved, lost, distance, obs = (np.asarray(part) for part in (solved, lost, distance, obs))
         ends |= dict.fromkeys(int(slot) for slot in chosen[solved])
         progress(len(ends), config.successes)
-        archive_cells, size_before = np.round(obs / width).astype(np.int16), archive.size
+        archive_cells, size_before = np.round(obs / width).astype(np.int32), archive.size
         archive.add(archive_cells, state, chosen, distance, keep=~solved & ~lost & np.isfinite(distance))
         if archive.size - size_before < STALL_SHARE * config.population:
             # Balancing acts live and die within one coarse cell: look closer. Old cells stay, to be expanded.
@@ -152,4 +154,5 @@ def find_solutions(
         obs_std=np.maximum(visited.std(0), 0.05).astype(np.float32),
         slowest=int(archive.time[list(ends)].max()) + config.hold,
         simulated=rounds * config.population * config.hold,
+        seconds=round(time.monotonic() - began, 1),
     )

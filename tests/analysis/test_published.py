@@ -64,7 +64,9 @@ def test_means_and_ranks(folder, table):
 
 
 def test_findings_are_judged_by_their_intervals(folder, table):
-    found = {item.text: item for item in published.findings(run_folder.load([folder]), published.read(table))}
+    runs, rates = run_folder.load([folder]), published.read(table)
+    means = published.compare_means(published.compare_cells(runs.rows, rates))
+    found = {item.text: item for item in published.findings(runs, rates, means)}
 
     def finding(start):
         (item,) = (item for text, item in found.items() if text.startswith(start))

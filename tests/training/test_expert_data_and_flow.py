@@ -50,9 +50,8 @@ def test_one_expert_plays_a_whole_episode(data):
 def test_sampled_actions_are_recorded_as_commanded(data, tmp_path, sample, std):
     """Two experts whose means before squashing are 0.6 and 1.4, and whose files say that they explored by 0.5."""
     config, _ = data
-    again = dataclasses.replace(config, sample=sample, out=str(tmp_path / "sampled"), min_solve_rate=0.85)
-    manifest = json.loads(expert_data.generate(again).read_text())
-    assert [expert["solve_rate"] for expert in manifest["experts"]] == [0.9, 0.9]  # as they act here
+    again = dataclasses.replace(config, sample=sample, noise_std=0.1, out=str(tmp_path / "sampled"))
+    expert_data.generate(again)
     steps, _ = expert_data.load(again.out, "catapult")
     raw = np.arctanh(steps.action[:, 0].astype(float))
     means = [raw[steps.episode == number].mean() for number in np.unique(steps.episode)]
@@ -62,17 +61,39 @@ def test_sampled_actions_are_recorded_as_commanded(data, tmp_path, sample, std):
         [raw[steps.episode == n] - m for n, m in zip(np.unique(steps.episode), nearest, strict=True)]
     )
     assert noise.std() == pytest.approx(std, rel=0.15)
-    np.testing.assert_allclose(np.diff(steps.obs[:8, 0]), 0.25 * steps.action[:7, 0], atol=1e-5)
+    inside = steps.episode[1:] == steps.episode[:-1]
+    actuation = np.diff(steps.obs[:, 0])[inside] / 0.25 - steps.action[:-1, 0][inside]
+    assert actuation.std() == pytest.approx(0.1, rel=0.15)
+    assert abs(np.corrcoef(actuation, noise[:-1][inside])[0, 1]) < 0.2  # another draw than the exploration
 
 
-def test_a_part_is_played_by_one_checkpoint_of_each_seed():
-    headers = [{"seed": seed} for seed in (3, 3, 3, 5, 7, 7)]
-    casts = [tuple(expert_data._cast(headers, seed=0, part=part)) for part in range(60)]
-    assert {cast[1] for cast in casts} == {3}
-    assert {cast[0] for cast in casts} == {0, 1, 2}
-    assert {cast[2] for cast in casts} == {4, 5}
-    assert casts == [tuple(expert_data._cast(headers, seed=0, part=part)) for part in range(60)]
-    assert casts != [tuple(expert_data._cast(headers, seed=1, part=part)) for part in range(60)]
+def test_a_seed_plays_as_every_checkpoint_that_was_kept(data, tmp_path, expert_saver):
+    config, _ = data
+    expert_saver(tmp_path / "experts" / "catapult" / "checkpoints" / "seed0-000000001.safetensors", seed=0, push=1.0)
+    for checkpoints in (True, False):
+        again = dataclasses.replace(config, batch=256, checkpoints=checkpoints, out=str(tmp_path / str(checkpoints)))
+        manifest = json.loads(expert_data.generate(again).read_text())
+        (part,) = manifest["parts"]
+        assert sum(part["episodes_per_expert"]) == 256
+        assert part["episodes_per_expert"][1] == pytest.approx(128, abs=40)  # of seed 1, which has no other
+        assert len(part["episodes_per_expert"]) == 2 + checkpoints
+        assert min(part["episodes_per_expert"]) > 30
+
+
+def test_experts_are_chosen_by_how_they_act_here(data, tmp_path):
+    """0.9 is their rate as they explored, 1.0 by their means."""
+    config, _ = data
+    strict = dataclasses.replace(config, min_solve_rate=0.95, out=str(tmp_path / "strict"))
+    assert json.loads(expert_data.generate(strict).read_text())["experts"][0]["solve_rate"] == 1.0
+    with pytest.raises(checkpoint.CheckpointError, match=r"no expert of catapult .* \(found: 0.90, 0.90\)"):
+        expert_data.generate(dataclasses.replace(strict, sample="policy"))
+
+
+def test_experts_of_different_settings_are_not_mixed(data, tmp_path, expert_saver):
+    config, _ = data
+    expert_saver(tmp_path / "experts" / "catapult" / "seed2.safetensors", seed=2, push=1.0, learned_std=True)
+    with pytest.raises(checkpoint.CheckpointError, match=r"seed2.*other settings \(learned_std\) than seed0"):
+        expert_data.generate(config)
 
 
 @pytest.mark.parametrize("sample", ["means", -0.1, True, None])

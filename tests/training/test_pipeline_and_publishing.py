@@ -93,7 +93,7 @@ def test_a_policy_of_other_data_is_not_published(finished):
     assert not pathlib.Path(config.zoo).exists()
 
 
-@pytest.mark.parametrize("missing", ["data", "flow"])
+@pytest.mark.parametrize("missing", ["experts", "data", "flow"])
 def test_what_is_not_finished_is_named(finished, missing):
     config, _ = finished
     shutil.rmtree(getattr(config, missing))
