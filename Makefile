@@ -57,9 +57,11 @@ policy: $(STAMP) ## stages 1 to 3, up to the flow policy: make policy TASK=mjc_s
 	$(PY) scripts/train_flow.py task=$(TASK) $(ARGS)
 
 zoo: $(STAMP) ## rebuild the shipped policies from nothing, task by task, or one: make zoo TASK=mjc_swimmer
-	@set -e; for task in $(subst all,`$(PY) -c 'from rtc_bench import envs; print(*envs.TASKS)'`,$(TASK)); do \
-	  for stage in train_expert generate_data train_flow publish_zoo; do $(PY) scripts/$$stage.py task=$$task; done; done
-	$(PY) scripts/bench_coherence.py --out results/zoo $(subst all,,$(TASK))
+	@set -e; tasks="$(TASK)"; \
+	[ "$$tasks" != all ] || tasks=`$(PY) -c 'from rtc_bench import envs; print(*envs.TASKS)'`; \
+	for task in $$tasks; do \
+	  for stage in train_expert generate_data train_flow publish_zoo; do $(PY) scripts/$$stage.py task=$$task; done; done; \
+	$(PY) scripts/bench_coherence.py --out results/zoo $$tasks
 
 report: $(STAMP) ## a page, figures and tables of a run folder: make report RUN=results/benchmark
 	$(PY) scripts/report.py $(RUN) $(ARGS)
@@ -70,11 +72,12 @@ render: $(STAMP) ## a picture of a task: make render TASK=car_launch
 compare: $(STAMP) ## where a new strategy wins: make compare ARGS="strategy=examples/blend.py:Blend"
 	$(PY) scripts/compare.py $(ARGS)
 
-bench: $(STAMP) ## speed of physics, training and evaluator, equivalence of the physics: two hours, into results/benchmarks
+bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equivalence of the physics, chunks of the zoo: two hours
 	$(PY) scripts/bench_physics.py --out results/benchmarks
 	$(PY) scripts/bench_training.py --out results/benchmarks
 	$(PY) scripts/bench_evaluator.py --out results/benchmarks
 	$(PY) scripts/bench_equivalence.py --out results/benchmarks
+	$(PY) scripts/bench_compile.py --out results/benchmarks
 	$(PY) scripts/bench_startup.py --out results/benchmarks
 	$(PY) scripts/bench_coherence.py --out results/zoo
 

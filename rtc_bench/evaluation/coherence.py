@@ -1,10 +1,11 @@
-"""Whether a chunking method can matter for a policy: how far asking for a new chunk differs from continuing the old one."""
+"""Whether a chunking method can matter for a policy, or for data: how far asking anew differs from continuing a chunk."""
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rtc_bench.common import devices
@@ -12,17 +13,18 @@ from rtc_bench.envs import task_env
 from rtc_bench.policies import flow
 from rtc_bench.strategies import naive
 
+BLOCK = 64  # observations whose neighbours are looked for at once
 NEAR_BOUND = 0.05  # an action this near to one counts as saturated, in units of action
 
 
 class Coherence(NamedTuple):
-    """Means over the control steps of naive episodes without delay, s = 1, and over action dimensions."""
+    """Over control steps (a policy's: of naive episodes without delay, s = 1) and over action dimensions."""
 
-    spread: float  # standard deviation of a chunk's first action, drawn again and again at one observation
-    correlation: float  # of a chunk's first and second action, over the same draws
+    spread: float  # standard deviation of a chunk's first action over draws at one observation (root mean square)
+    correlation: float  # of a chunk's first and second action, over the same draws (pooled)
     asking_anew: float  # |first action of the new chunk - second action of the old one|
     continuing: float  # |second action of the old chunk - its first|
-    saturation: float  # share of actions near a bound
+    saturation: float  # share of executed actions near a bound
 
 
 class _Sums(NamedTuple):
@@ -102,3 +104,49 @@ def _added(sums: _Sums, chunks: Array, previous: Array, saturated: Array, alive:
         saturated=total(saturated.astype(jnp.float32), alive),
     )
     return jax.tree.map(jnp.add, sums, new)
+
+
+def measure_data(
+    obs: np.ndarray,
+    action: np.ndarray,
+    episode: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
+    *,
+    seed: int = 0,
+    steps: int = 1024,
+    draws: int = 16,
+) -> Coherence:
+    """The same of data: obs [N, O], action [N, A] within ``bounds``, episode [N] ascending, at ``steps`` steps drawn from them.
+
+    Data has one action an observation. So what followed the ``draws`` nearest observations of other episodes stands for draws at
+    one observation; a spread includes what the neighbours differ by.
+    """
+    scaled = ((obs - obs.mean(0)) / np.maximum(obs.std(0), 1e-2)).astype(np.float32)
+    goes_on = np.flatnonzero(np.append(episode[1:] == episode[:-1], False))  # steps with a next one in their episode
+    asked = np.sort(np.random.default_rng(seed).choice(goes_on, min(steps, len(goes_on)), replace=False))
+    near = _nearest(scaled, episode, asked, goes_on, draws)  # [S, draws]
+    after = _nearest(scaled, episode, asked + 1, np.arange(len(episode)), 1)[:, 0]
+    first, second = (action[near + index] for index in (0, 1))
+    first, second = first - first.mean(1, keepdims=True), second - second.mean(1, keepdims=True)
+    low, high = bounds
+    return Coherence(
+        spread=float(((first * first).mean() * draws / (draws - 1)) ** 0.5),
+        correlation=float((first * second).sum() / max(1e-12, ((first**2).sum() * (second**2).sum()) ** 0.5)),
+        asking_anew=float(np.abs(action[after] - action[asked + 1]).mean()),
+        continuing=float(np.abs(action[asked + 1] - action[asked]).mean()),
+        saturation=float(((action < low + NEAR_BOUND) | (action > high - NEAR_BOUND)).mean()),
+    )
+
+
+def _nearest(
+    points: np.ndarray, episode: np.ndarray, asked: np.ndarray, candidates: np.ndarray, count: int
+) -> np.ndarray:
+    """[S, count] of ``candidates``: the nearest points of other episodes than the asked one's."""
+    others = points[candidates]
+    squares = (others * others).sum(1)
+    nearest = []
+    for block in np.array_split(asked, -(-len(asked) // BLOCK)):
+        distance = squares - 2 * points[block] @ others.T  # and the asked point's square, the same for all
+        distance[episode[block][:, None] == episode[candidates][None]] = np.inf
+        nearest.append(np.argpartition(distance, count, axis=1)[:, :count])
+    return candidates[np.concatenate(nearest)]

@@ -8,12 +8,6 @@ from rtc_bench.common import errors, files, plotting, tables
 from rtc_bench.evaluation import run_folder
 from rtc_bench.reporting import settings
 
-SOURCE = (
-    "The rates in solve_rates.csv are those of the published policies (eight expert seeds, 1 M control steps a task, 256 "
-    "channels x 4 layers; arXiv 2506.07339), evaluated with 2,048 episodes a cell beside arXiv 2604.25050; its BID draws 16 "
-    "chunks and has no weak policy. Policies and sizes differ from ours: compare shapes and orders."
-)
-
 
 def compare(config: settings.ComparePublishedConfig) -> None:
     """Write tables, findings and picture, and print the findings. Raises ConfigError for a wrong folder or table."""
@@ -30,9 +24,11 @@ def compare(config: settings.ComparePublishedConfig) -> None:
     means = published.compare_means(cells)
     findings = published.findings(runs, rates, means)
     for name, items in (("cells", cells), ("means", means), ("findings", findings)):
-        tables.write(published.records(items), out / f"{name}.csv")
+        if items:
+            tables.write(published.records(items), out / f"{name}.csv")
     _draw(cells, means, out / "curves.png")
-    lines = ["# Beside the published solve rates", "", SOURCE, "", "Ours were made by:", ""]
+    source = f"Published: `{config.rates}`. Policies and their sizes differ from ours: compare shapes and orders."
+    lines = ["# Beside the published solve rates", "", source, "", "Ours were made by:", ""]
     lines += [*(f"- {session}" for session in runs.sessions), "", "![ours and published](curves.png)", ""]
     lines += ["## Findings", "", *tables.markdown(_findings_table(findings)), ""]
     lines += ["## Means over tasks", "", "ours [95 %] / published", "", *tables.markdown(_rates_table(means)), ""]

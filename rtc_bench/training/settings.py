@@ -13,6 +13,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _check_share(settings: schema.Settings, name: str) -> None:
+    value = getattr(settings, name)
+    if not 0 <= value <= 1:
+        raise errors.ConfigError(f"{name}={value} is not a share; give a number from 0 to 1")
+
+
 @dataclasses.dataclass(frozen=True)
 class SearchConfig(schema.Settings):
     """Budget and granularity of the search for a first success."""
@@ -67,11 +73,12 @@ class TrainExpertConfig(schema.Settings):
         schema.at_least(
             self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1
         )
-        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, keep_every=0)
+        schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, keep_every=0, perturbation=0)
         if not self.explore > 0:
             raise errors.ConfigError(f"explore={self.explore} leaves nothing to chance; it must be above 0")
-        if not 0 <= self.along_way <= 1:
-            raise errors.ConfigError(f"along_way={self.along_way} is not a share; give a number from 0 to 1")
+        if self.learned_std and self.explore != 1:
+            raise errors.ConfigError(f"explore={self.explore} has no say where learned_std=true; drop one of them")
+        _check_share(self, "along_way")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +88,7 @@ class GenerateDataConfig(schema.Settings):
     task: Any  # a name, a list, or all
     steps: int = 500_000  # control steps to record, at least
     experts: str = "runs/experts"
-    min_solve_rate: float = 0.65  # an expert below is left out, as it acts here: by its mean, or sampled
+    min_solve_rate: float = 0.65  # experts below are left out: by mean actions if those are recorded, else as explored
     sample: Any = "policy"  # actions: mean; policy (sampled as the expert explored in the end); or a standard deviation
     checkpoints: bool = True  # draw from a seed's kept checkpoints, too
     noise_std: float = 0.1
@@ -91,6 +98,7 @@ class GenerateDataConfig(schema.Settings):
 
     def __post_init__(self):
         schema.at_least(self, steps=1, batch=1, noise_std=0)
+        _check_share(self, "min_solve_rate")
         if self.sample not in SAMPLE_WORDS and not (_is_number(self.sample) and self.sample >= 0):
             near, words = errors.did_you_mean(str(self.sample), SAMPLE_WORDS), ", ".join(SAMPLE_WORDS)
             raise errors.ConfigError(

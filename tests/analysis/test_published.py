@@ -12,6 +12,8 @@ import pytest
 from rtc_bench.analysis import published
 from rtc_bench.common import errors
 from rtc_bench.evaluation import run_folder
+from rtc_bench.reporting import published as reporting
+from rtc_bench.reporting import settings as reporting_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("a", "b", "c")
@@ -107,3 +109,13 @@ def test_the_script_writes_tables_and_picture(folder, table, tmp_path):
     missing = subprocess.run([*command, f"run={tmp_path / 'nothing'}"], capture_output=True, text=True)
     assert missing.returncode == 2
     assert "no results.csv there" in missing.stderr.splitlines()[-1]
+
+
+def test_a_run_that_no_finding_is_about_has_tables_all_the_same(tmp_path):
+    folder = example_runs.write(tmp_path / "run", [example_runs.row("a", "rtc", 3, 3, rate=0.5)])
+    rates = tmp_path / "rates.csv"
+    rates.write_text("method,task,delay,horizon,solve_rate\nrtc,a,3,3,0.6\nrtc,a,3,4,0.9\n")
+    reporting.compare(reporting_settings.ComparePublishedConfig(str(folder), str(rates), str(tmp_path / "out")))
+    (row,) = csv.DictReader((tmp_path / "out" / "means.csv").open())
+    assert (row["tasks"], row["published"]) == ("1", "0.6000")
+    assert not (tmp_path / "out" / "findings.csv").exists()

@@ -72,11 +72,25 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(on_track, tmp_path, 
     monkeypatch.setattr(expert_training.ExpertTrainer, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         expert_training.train(config(out=str(tmp_path / "cut")))
+    (resume,) = (tmp_path / "cut").glob("*/seed0.resume")
+    arrays, header = checkpoint.load(resume, kind="expert-resume")
+    assert header["seconds"] > 0
+    checkpoint.save(resume, arrays, header | {"seconds": 1000.0})
     (cut,) = expert_training.train(config(out=str(tmp_path / "cut")))
+    assert checkpoint.read_header(cut)["seconds"] > 1000.0  # both sessions'
     assert calls == [2] * (3 + 2)  # 4 of 8 iterations were saved, the rest ran again
     ours, theirs = (checkpoint.flatten(checkpoint.load(file, kind="expert")[0]) for file in (whole, cut))
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_a_search_is_kept_with_the_time_that_it_took(on_track, tmp_path):
+    settings_of_training = config(out=str(tmp_path))
+    expert_training.load_or_find_solutions(settings_of_training, 0)
+    (ways,) = tmp_path.glob("*/seed0.ways")
+    arrays, header = checkpoint.load(ways, kind="ways")
+    checkpoint.save(ways, arrays, header | {"seconds": 1000.0})
+    assert expert_training.load_or_find_solutions(settings_of_training, 0).seconds == 1000.0
 
 
 def test_seeds_train_together_as_they_would_alone(on_track, tmp_path, monkeypatch, lenient):
