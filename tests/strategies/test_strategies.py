@@ -131,6 +131,11 @@ def test_soft_masking_is_hard_masking_where_nothing_is_between():
     assert np.abs(soft - hard).max() > 1e-3
 
 
+def test_bid_without_weak_policy_draws_as_the_published_code_does():
+    strategy = registry.build("bid_no_weak")
+    assert (strategy.samples, strategy.use_weak) == (16, False)
+
+
 def test_bid_says_that_it_needs_an_early_checkpoint():
     registry.build("bid").check(policy())
     registry.build("bid_no_weak").check(policy(weak=False))

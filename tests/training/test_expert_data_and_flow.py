@@ -150,7 +150,9 @@ def test_training_learns_and_keeps_a_weak_policy(data, small_flow, tmp_path):
     assert card["solve_rate"] == 1.0  # both experts solve the track, so does their imitator
     assert card["epochs"] == 30
     weak = checkpoint.flatten(policy.weak_policy().params)
-    assert {leaf.dtype for leaf in weak.values()} == {np.dtype("float32")}  # in the file they are halves
+    assert {leaf.dtype for leaf in weak.values()} == {np.dtype("float32")}
+    stored, _ = checkpoint.load(file, kind="flow")
+    assert {leaf.dtype for leaf in checkpoint.flatten(stored["weak"]).values()} == {np.dtype("float16")}
     strong = checkpoint.flatten(policy.params)
     assert any((weak[name] != strong[name]).any() for name in strong)
 
