@@ -7,18 +7,15 @@ differences show.
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
 
 import _bench
-import jax.numpy as jnp
 
 from rtc_bench.common import devices, tables
-from rtc_bench.training import curriculum, expert_training, learning_curves, ppo, search, settings
+from rtc_bench.training import curriculum, expert_training, learning_curves, ppo, settings
 
 DEFAULT_TASKS = ("catapult", "trampoline")
 
@@ -37,11 +34,6 @@ def _to_where_it_touches(before, after, solved, *, gamma: float):
     return before - gamma * after
 
 
-def _unscaled(find: Callable, config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
-    paths = find(config, seed)
-    return dataclasses.replace(paths, obs_mean=jnp.zeros_like(paths.obs_mean), obs_std=jnp.ones_like(paths.obs_std))
-
-
 VARIANTS = {
     "as shipped": Variant({}),
     "all episodes from the start": Variant({"along_way": 0.0}),
@@ -50,14 +42,6 @@ VARIANTS = {
     "shaping up to the touch": Variant({}, ppo, "shaping", _to_where_it_touches),
     "little exploration": Variant({"explore": 0.2}),
     "a quarter of the updates": Variant({"minibatches": 8}),
-    "never given up early": Variant({"patience": 1e6}),
-    "observations not scaled": Variant(
-        {},
-        expert_training,
-        "load_or_find_solutions",
-        functools.partial(_unscaled, expert_training.load_or_find_solutions),
-    ),
-    "no actuation noise, also in the evaluation": Variant({"noise_std": 0.0}),
 }
 
 
