@@ -31,10 +31,10 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-def timed(action: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float, float]:
+def timed(action: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
     """What an action returns, its CPU and its wall seconds."""
     cpu, wall = time.process_time(), time.perf_counter()
-    result = jax.block_until_ready(action(*arguments, **options))
+    result = jax.block_until_ready(action(*arguments))
     return result, time.process_time() - cpu, time.perf_counter() - wall
 
 
@@ -47,7 +47,7 @@ def measure(task: str, *, rounds: int, episodes: int) -> list[_bench.Measurement
     lowered.compile()  # the first compilation of a process takes longer
     compiled = {name: timed(lowered.compile, options) for name, options in VARIANTS.items()}
     cells = [
-        evaluate.program_arguments(episodes, strategy_index=index, delay=delay, horizon=horizon)
+        evaluate.program_arguments(episodes, seed=0, strategy_index=index, delay=delay, horizon=horizon)
         for index in range(len(STRATEGIES))
         for delay, horizon in CELLS
     ]

@@ -92,15 +92,17 @@ class Evaluator:
         ]
         return Outcomes(*(leaf[:episodes] for leaf in joined))
 
-    def lower(self, episodes: int) -> jax.stages.Lowered:
-        """The program that plays so many episodes; ``.compile()`` it, for instance in another thread, and no call has to."""
-        return self._sharded.lower(*self.program_arguments(episodes, delay=0, horizon=1))
+    def compile(self, episodes: int) -> None:
+        """Compile the program that plays so many episodes, so that a call need not; for instance in another thread."""
+        self.lower(episodes).compile()
 
-    def program_arguments(
-        self, episodes: int, *, seed: int = 0, delay: int, horizon: int, strategy_index: int = 0
-    ) -> list:
-        """What the program takes for a cell's first run, on its devices."""
-        cell = {"seed": seed, "delay": delay, "horizon": horizon, "strategy_index": strategy_index}
+    def lower(self, episodes: int) -> jax.stages.Lowered:
+        """The program that plays so many episodes, not compiled yet."""
+        cell = {"seed": 0, "delay": 0, "horizon": 1, "strategy_index": 0}
+        return self._sharded.lower(*self._arguments(0, self._episodes_per_run(episodes), **cell))
+
+    def program_arguments(self, episodes: int, **cell: int) -> list:
+        """What the program takes for a cell's first run, on its devices; ``cell`` as in a call."""
         return self._sharded.put(self._arguments(0, self._episodes_per_run(episodes), **cell))
 
     def _episodes_per_run(self, episodes: int) -> int:

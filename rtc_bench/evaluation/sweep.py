@@ -101,7 +101,7 @@ def _evaluators(sweep: PreparedSweep, tasks: list[str]) -> Iterator[tuple[str, e
     def compiled(task: str) -> evaluator.Evaluator:
         env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
         evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
-        evaluate.lower(sweep.config.episodes).compile()
+        evaluate.compile(sweep.config.episodes)
         return evaluate
 
     pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to
