@@ -28,20 +28,23 @@ def measure(task: str, path: pathlib.Path, data: pathlib.Path, episodes: int) ->
     evaluate = evaluator.Evaluator(env, policy, naive.Naive(), batch=episodes)
     solved = [evaluate(seed=0, episodes=episodes, delay=1, horizon=s).solved.astype(float) for s in (1, 2)]
     difference, low, high = statistics.mean_interval([solved[0] - solved[1]])
-    row: _bench.Measurement = {"task": task, **{name: f"{value:.3f}" for name, value in measures._asdict().items()}}
+    row: _bench.Measurement = {"task": task, **_columns(measures)}
     row |= {f"naive_d1_s{s}": f"{np.mean(flags):.3f}" for s, flags in zip((1, 2), solved, strict=True)}
     row |= {"difference": f"{difference:+.3f}", "ci_low": f"{low:+.3f}", "ci_high": f"{high:+.3f}"}
     row |= {"episodes": episodes, "policy": files.sha256(path)[:12]}
-    return row | {f"data_{name}": value for name, value in _measure_data(env, data).items()}
+    return row | {f"data_{name}": text for name, text in _data_columns(env, data).items()}
 
 
-def _measure_data(env: task_env.TaskEnv, folder: pathlib.Path) -> dict[str, str]:
+def _columns(measures: coherence.Coherence) -> dict[str, str]:
+    return {name: f"{value:.3f}" for name, value in measures._asdict().items()}
+
+
+def _data_columns(env: task_env.TaskEnv, folder: pathlib.Path) -> dict[str, str]:
     if not (folder / env.name / "manifest.json").exists():
         return dict.fromkeys(coherence.Coherence._fields, "")
     steps, _ = expert_data.load(folder, env.name)
     bounds = env.action_low, env.action_high
-    measures = coherence.measure_data(steps.obs, steps.action, steps.episode, bounds)
-    return {name: f"{value:.3f}" for name, value in measures._asdict().items()}
+    return _columns(coherence.measure_data(steps.obs, steps.action, steps.episode, bounds))
 
 
 def main() -> None:

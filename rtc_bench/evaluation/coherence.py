@@ -77,7 +77,7 @@ def _play(env: task_env.TaskEnv, policy: flow.FlowPolicy, keys: Array, *, draws:
         chunks = jax.vmap(lambda noise: strategy.sample(policy, obs, noise))(noise)  # [draws, B, H, A]
         alive, follows = ~over, ~over & (state.time > 0)
         action = jnp.clip(chunks[0, :, 0], env.action_low[None], env.action_high[None])
-        saturated = (action < env.action_low[None] + NEAR_BOUND) | (action > env.action_high[None] - NEAR_BOUND)
+        saturated = _near_bound(action, env.action_low, env.action_high)
         sums = _added(sums, chunks, previous, saturated, alive, follows)
         obs, state, _, terminated, truncated, _ = env.step(step_keys, state, action)
         return (state, obs, chunks[0], over | terminated | truncated, sums), None
@@ -106,6 +106,11 @@ def _added(sums: _Sums, chunks: Array, previous: Array, saturated: Array, alive:
     return jax.tree.map(jnp.add, sums, new)
 
 
+def _near_bound(action: Any, low: np.ndarray, high: np.ndarray) -> Any:
+    """Whether each action [N, A] lies near a bound [A]."""
+    return (action < low[None] + NEAR_BOUND) | (action > high[None] - NEAR_BOUND)
+
+
 def measure_data(
     obs: np.ndarray,
     action: np.ndarray,
@@ -128,13 +133,12 @@ def measure_data(
     after = _nearest(scaled, episode, asked + 1, np.arange(len(episode)), 1)[:, 0]
     first, second = (action[near + index] for index in (0, 1))
     first, second = first - first.mean(1, keepdims=True), second - second.mean(1, keepdims=True)
-    low, high = bounds
     return Coherence(
         spread=float(((first * first).mean() * draws / (draws - 1)) ** 0.5),
         correlation=float((first * second).sum() / max(1e-12, ((first**2).sum() * (second**2).sum()) ** 0.5)),
         asking_anew=float(np.abs(action[after] - action[asked + 1]).mean()),
         continuing=float(np.abs(action[asked + 1] - action[asked]).mean()),
-        saturation=float(((action < low + NEAR_BOUND) | (action > high - NEAR_BOUND)).mean()),
+        saturation=float(_near_bound(action, *bounds).mean()),
     )
 
 

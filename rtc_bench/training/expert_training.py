@@ -197,7 +197,7 @@ class ExpertTrainer:
         return rollout, (step, (start_index, info["solved"]))
 
 
-COUNTS_OF_SEARCH = ("slowest", "simulated", "seconds")  # of search.SolutionPaths, kept beside its arrays
+SEARCH_SUMMARY = ("slowest", "simulated", "seconds")  # of search.SolutionPaths, kept beside its arrays
 NOT_DECIDING_AN_EXPERT = ("seeds", "seed", "out")  # settings that do not change an expert of a given seed
 
 
@@ -209,15 +209,15 @@ def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> sea
     _, template = env.reset(jax.random.key(0), 1)
     if path.exists():
         arrays, header = checkpoint.load(path, kind="ways")
-        if header["search"] == search_settings and set(COUNTS_OF_SEARCH) <= set(header):
+        if header["search"] == search_settings and set(SEARCH_SUMMARY) <= set(header):
             states = checkpoint.unpack_leaves(template, arrays["states"])
             scaling = arrays["obs_mean"], arrays["obs_std"]
-            return search.SolutionPaths(states, *scaling, *(header[name] for name in COUNTS_OF_SEARCH))
+            return search.SolutionPaths(states, *scaling, *(header[name] for name in SEARCH_SUMMARY))
     with progress.bar(f"{config.task}: search, seed {seed}", config.search.successes) as advance:
         paths = search.find_solutions(env, config.search, seed=seed, progress=advance)
     arrays = {"states": checkpoint.pack_leaves(paths.states), "obs_mean": paths.obs_mean, "obs_std": paths.obs_std}
     header = {"kind": "ways", "search": search_settings, "task": config.task}
-    checkpoint.save(path, arrays, header | {name: getattr(paths, name) for name in COUNTS_OF_SEARCH})
+    checkpoint.save(path, arrays, header | {name: getattr(paths, name) for name in SEARCH_SUMMARY})
     return paths
 
 

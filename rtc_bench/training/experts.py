@@ -132,15 +132,15 @@ def load(
     for path, (arrays, _) in zip(paths, loaded, strict=True):
         if set(arrays) != set(Expert._fields):
             raise checkpoint.CheckpointError(f"{path}: an expert of an older version; train it again")
-    configs = [header["config"] for _, header in loaded[: len(finished)]]
-    for path, config in zip(finished, configs, strict=True):
-        if config != configs[0]:
-            names = ", ".join(sorted(name for name in config if config[name] != configs[0].get(name)))
+    trained = {header["seed"]: header["config"] for _, header in loaded[: len(finished)]}
+    for path, (_, header) in zip(finished, loaded, strict=False):
+        config, first = header["config"], loaded[0][1]["config"]
+        if config != first:
+            names = ", ".join(sorted(name for name in config if config[name] != first.get(name)))
             raise checkpoint.CheckpointError(
                 f"{path}: trained by other settings ({names}) than {finished[0].name}; move it away, or train all alike"
             )
-    trained = [header["seed"] for _, header in loaded[: len(finished)]]
-    loaded = [item for item in loaded if item[1]["seed"] in trained and item[1]["config"] == configs[0]]
+    loaded = [item for item in loaded if trained.get(item[1]["seed"]) == item[1]["config"]]
     good = [(Expert(**arrays), header) for arrays, header in loaded if header[rate] >= min_solve_rate]
     if not good:
         rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"

@@ -50,8 +50,10 @@ def test_one_expert_plays_a_whole_episode(data):
 def test_sampled_actions_are_recorded_as_commanded(data, tmp_path, sample, std):
     """Two experts whose means before squashing are 0.6 and 1.4, and whose files say that they explored by 0.5."""
     config, _ = data
-    again = dataclasses.replace(config, sample=sample, noise_std=0.1, out=str(tmp_path / "sampled"))
-    expert_data.generate(again)
+    changes = {"sample": sample, "noise_std": 0.1, "min_solve_rate": 0.85, "out": str(tmp_path / "sampled")}
+    again = dataclasses.replace(config, **changes)
+    manifest = json.loads(expert_data.generate(again).read_text())
+    assert [expert["solve_rate"] for expert in manifest["experts"]] == [0.9, 0.9]  # as they explored
     steps, _ = expert_data.load(again.out, "catapult")
     raw = np.arctanh(steps.action[:, 0].astype(float))
     means = [raw[steps.episode == number].mean() for number in np.unique(steps.episode)]
