@@ -19,6 +19,9 @@ from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic
 from rtc_bench.training import experts, settings
 
+# Part of a data set's identity: whoever changes what is drawn changes this, and older data are made again.
+DRAWN_FOR_EACH_EPISODE = "training seed, then one of its checkpoints"
+
 
 class ExpertSteps(NamedTuple):
     """Control steps of whole episodes, one after another: N steps."""
@@ -134,6 +137,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     folder = pathlib.Path(config.out) / task
     manifest_file = folder / "manifest.json"
     made_by = {
+        "drawn_for_each_episode": DRAWN_FOR_EACH_EPISODE,
         "settings": {
             name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")
         },
