@@ -152,5 +152,5 @@ def _nearest(
     for block in np.array_split(asked, -(-len(asked) // BLOCK)):
         distance = squares - 2 * points[block] @ others.T  # and the asked point's square, the same for all
         distance[episode[block][:, None] == episode[candidates][None]] = np.inf
-        nearest.append(np.argpartition(distance, count, axis=1)[:, :count])
+        nearest.append(np.argpartition(distance, count - 1, axis=1)[:, :count])
     return candidates[np.concatenate(nearest)]

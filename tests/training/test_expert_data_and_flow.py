@@ -104,6 +104,27 @@ def test_what_cannot_be_sampled_is_refused(sample):
         settings.GenerateDataConfig("catapult", sample=sample)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.2])
+def test_shares_outside_0_to_1_are_refused(share):
+    with pytest.raises(errors.ConfigError, match=rf"min_solve_rate={share}"):
+        settings.GenerateDataConfig("catapult", min_solve_rate=share)
+    with pytest.raises(errors.ConfigError, match=rf"along_way={share}"):
+        settings.TrainExpertConfig("catapult", along_way=share)
+
+
+def test_a_learned_deviation_refuses_a_fixed_one():
+    with pytest.raises(errors.ConfigError, match=r"explore=0.5 has no say where learned_std=true"):
+        settings.TrainExpertConfig("catapult", learned_std=True, explore=0.5)
+
+
+def test_data_of_other_draws_are_made_again(data, monkeypatch):
+    config, manifest_file = data
+    before = manifest_file.stat().st_mtime_ns
+    monkeypatch.setattr(expert_data, "DRAWN_FOR_EACH_EPISODE", "nothing")
+    assert expert_data.generate(config) == manifest_file
+    assert manifest_file.stat().st_mtime_ns != before
+
+
 def test_generating_again_changes_nothing(data):
     config, manifest_file = data
     before = manifest_file.stat().st_mtime_ns
