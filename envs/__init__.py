@@ -12,8 +12,8 @@ __all__ = ["ENGINES", "INTERFACES", "TASKS", "UnknownTask", "make"]
 def make(task, **options):
     """A batched task environment, by name or from a scene; see ``envs.task_env.TaskEnv``.
 
-    Options: interface ("compact" or "kinetix"), engine ("fast" or "kinetix"), noise_std (0.1), start_std (0). Raises UnknownTask,
-    and UnsupportedScene (a ValueError) for a scene that only engine="kinetix" can run.
+    Options: interface ("compact" or "kinetix"), engine ("fast" or "kinetix"), noise_std (0.1), start_std (the task's).
+    Raises UnknownTask, and UnsupportedScene (a ValueError) for a scene that only engine="kinetix" can run.
     """
     from rtc_bench.envs import task_env
 

@@ -12,6 +12,7 @@ from rtc_bench.envs import scene as scenes
 
 MAX_STEPS = 256  # control steps an episode may take
 CONTROL_DT = 1 / 30  # s
+START = 1 << 31  # folded into a key for what differs at the start: more than control steps count to
 
 
 class State(NamedTuple):
@@ -69,15 +70,15 @@ class TaskEnv:
         return {"task": self.name, "interface": self.interface, **sizes}
 
     def reset(self, key: Array, batch: int) -> tuple[Array, State]:
-        """The start: observation [B, O] and state. Every episode of a task starts alike.
+        """The start: observation [B, O] and state.
 
-        Unless ``start_std`` is set: then the moving bodies' positions (m) and angles (rad) differ by so much Gaussian noise.
-        Where an episode hangs on the last digits of its start, rounding decides, alike in all episodes of one program and
-        otherwise in the next one; whoever compares programs then compares across many starts.
+        Moving bodies' positions (m) and angles (rad) differ by Gaussian noise of ``start_std``, which is 0 in most tasks: all
+        episodes start alike. ``key`` is one typed key, or one per episode [B]: then a start depends on its own key alone.
         """
         sim = self.engine.initial(batch)
         if self.start_std:
-            sim = self.engine.displace(sim, self.start_std * jax.random.normal(key, (3, len(self.scene.moving), batch)))
+            displacement = self._noise(_fold_in(key, START), (batch, 3 * len(self.scene.moving)))
+            sim = self.engine.displace(sim, self.start_std * displacement.T.reshape(3, -1, batch))
         state = State(sim, jnp.zeros(batch, jnp.int32))
         return self.observe(state), state
 
@@ -135,6 +136,11 @@ class TaskEnv:
         return jax.tree.map(lambda a, b: jnp.where(mask.reshape((1,) * (a.ndim - 1) + (-1,)), a, b), then, otherwise)
 
 
+def _fold_in(key: Array, data: int) -> Array:
+    """Of one key, or of one per episode [B]."""
+    return jax.random.fold_in(key, data) if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))(key, data)
+
+
 def _engine(kind: str, scene: scenes.Scene):
     if kind == "fast":
         from rtc_bench.envs.physics import engine
@@ -150,4 +156,6 @@ def make(task: str | scenes.Scene, **options) -> TaskEnv:
     Raises tasks.UnknownTask, constants.UnsupportedScene where the fast engine cannot simulate the scene (engine="kinetix"
     can), and ValueError for unknown options' values.
     """
-    return TaskEnv(task if isinstance(task, scenes.Scene) else tasks.scene(task), **options)
+    if isinstance(task, scenes.Scene):
+        return TaskEnv(task, **options)
+    return TaskEnv(tasks.scene(task), **{"start_std": tasks.START_STD.get(task, 0.0), **options})

@@ -82,7 +82,7 @@ def _play(env: task_env.TaskEnv, policy: flow.FlowPolicy, keys: Array, *, draws:
         obs, state, _, terminated, truncated, _ = env.step(step_keys, state, action)
         return (state, obs, chunks[0], over | terminated | truncated, sums), None
 
-    obs, state = env.reset(keys[0], batch)
+    obs, state = env.reset(keys, batch)
     zero = jnp.zeros(())
     carry = (state, obs, jnp.zeros((batch, *shape[1:])), jnp.zeros(batch, bool), _Sums(*[zero] * len(_Sums._fields)))
     return jax.lax.scan(step, carry, length=env.max_steps)[0][4]

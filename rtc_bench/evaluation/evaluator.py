@@ -147,7 +147,7 @@ class Evaluator:
 
     def _initial_carry(self, policy: flow.FlowPolicy, cell: TracedCell, keys: Array) -> _CycleCarry:
         batch = keys.shape[0]
-        obs, state = self.env.reset(keys[0], batch)
+        obs, state = self.env.reset(keys, batch)
         zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
         run = _StepCarry(state, obs, jnp.zeros((batch, self.env.action_size)), no, no, zero, zero, zero, zero, zero)
         first_chunks = [functools.partial(strategy.first, policy) for strategy in self.strategies]
@@ -172,7 +172,7 @@ class Evaluator:
         Episodes that are over wait at the start: where they ended much may touch, and slow the physics of all.
         """
         run, _, _, keys, number = episodes
-        _, start_state = self.env.reset(keys[0], keys.shape[0])
+        _, start_state = self.env.reset(keys, keys.shape[0])
         run = run._replace(state=self.env.where(run.over, start_state, run.state))
         executing, memory = self._plan(policy, cell, time, episodes)
 

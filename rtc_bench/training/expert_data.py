@@ -72,7 +72,7 @@ class Recorder:
         count = members.obs_mean.shape[0]
         draw = jax.vmap(lambda key: jax.random.choice(jax.random.fold_in(key, env.max_steps), count, p=shares))
         expert_index = draw(keys)
-        obs, state = env.reset(keys[0], batch)
+        obs, state = env.reset(keys, batch)
         sizes = {"history_length": self.config.history, "action_size": env.action_size}
         histories = jax.vmap(lambda expert: experts.initial_history(obs, expert, **sizes))(members)
 
@@ -136,13 +136,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     shares = _shares([record["seed"] for record in records])
     folder = pathlib.Path(config.out) / task
     manifest_file = folder / "manifest.json"
-    made_by = {
-        "drawn_for_each_episode": DRAWN_FOR_EACH_EPISODE,
-        "settings": {
-            name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")
-        },
-        "experts": [_digest(member) for member in members],
-    }
+    made_by = _identity(config, members)
     if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
         return manifest_file
     began = time.monotonic()
@@ -187,6 +181,13 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     }
     files.write_manifest(manifest_file, manifest)
     return manifest_file
+
+
+def _identity(config: settings.GenerateDataConfig, members: list[experts.Expert]) -> dict[str, Any]:
+    """What decides a data set's content."""
+    chosen = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")}
+    digests = [_digest(member) for member in members]
+    return {"drawn_for_each_episode": DRAWN_FOR_EACH_EPISODE, "settings": chosen, "experts": digests}
 
 
 def _load_experts(

@@ -186,6 +186,9 @@ class ExpertTrainer:
         )
         done = terminated | truncated
         start = self.env.take(starts.states, next_start_index)
+        if self.env.start_std:
+            _, real_start = self.env.reset(key, next_start_index.shape[0])
+            start = self.env.where(next_start_index == 0, real_start, start)
         initial_history = self._initial_history(self.env.observe(start), expert)
         history = jax.tree.map(
             lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b), initial_history, next_history

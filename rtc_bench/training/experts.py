@@ -98,7 +98,7 @@ class ExpertEvaluator:
 
     def _episodes(self, expert: Expert, keys: Array) -> Array:
         env = self.env
-        obs, state = env.reset(keys[0], keys.shape[0])
+        obs, state = env.reset(keys, keys.shape[0])
         history = initial_history(obs, expert, history_length=self.history_length, action_size=env.action_size)
 
         def step(carry):

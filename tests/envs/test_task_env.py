@@ -159,6 +159,17 @@ def test_starts_differ_by_as_much_as_they_are_told_to(engine):
         np.testing.assert_allclose(moves.mean(1), 0.0, atol=4e-4, err_msg=name)
 
 
+def test_a_start_belongs_to_its_own_key_alone():
+    env = envs.make("trampoline")  # the task whose starts differ
+    assert env.start_std > 0
+    keys = jax.random.split(jax.random.key(3), 4)
+    many, _ = env.reset(keys, 4)
+    assert len(np.unique(many[:, 0])) == 4
+    np.testing.assert_array_equal(env.reset(keys[2:], 2)[0], many[2:])
+    np.testing.assert_array_equal(env.reset(keys[1], 1)[0], many[1:2])
+    np.testing.assert_array_equal(envs.make("trampoline", start_std=0.0).reset(keys, 4)[0].std(0), 0.0)
+
+
 def test_both_engines_start_where_they_are_told_to():
     starts = []
     for engine in ("fast", "kinetix"):
