@@ -2,12 +2,14 @@
 
 import argparse
 import collections.abc
+import contextlib
 import pathlib
 
 from _entry import ROOT
 
 from rtc_bench import envs
-from rtc_bench.common import tables
+from rtc_bench.common import errors, tables
+from rtc_bench.policies import checkpoint
 
 Measurement = dict[str, object]
 
@@ -41,6 +43,15 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     except OSError as error:
         parser.error(f"--out {args.out}: {error.strerror}; give a folder where you may write")
     return args
+
+
+@contextlib.contextmanager
+def refusals(parser: argparse.ArgumentParser) -> collections.abc.Iterator[None]:
+    """Data or policies that are missing or do not fit end the script with one line."""
+    try:
+        yield
+    except (errors.ConfigError, checkpoint.CheckpointError) as error:
+        parser.error(str(error))
 
 
 def record(path: pathlib.Path, rows: list[Measurement], newest: Measurement | None = None) -> None:

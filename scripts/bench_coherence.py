@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from rtc_bench import envs
-from rtc_bench.common import devices, errors, files, statistics, tables
+from rtc_bench.common import devices, files, statistics, tables
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import coherence, evaluator, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
@@ -56,15 +56,13 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=512, help="default 512")
     args = _bench.parse(parser)
     devices.setup()
-    try:
+    with _bench.refusals(parser):
         config = settings.SweepConfig(task=tuple(args.tasks) or "all", policy=args.policy)
         for task, path in sweep_inputs.checkpoint_files(config).items():
             row = measure(task, path, args.data, args.episodes)
             tables.replace([row], args.out / "coherence.csv", column="task", order=envs.TASKS)
             _bench.show(row)
             jax.clear_caches()
-    except (errors.ConfigError, checkpoint.CheckpointError) as error:
-        parser.error(str(error))
 
 
 if __name__ == "__main__":

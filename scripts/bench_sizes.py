@@ -10,7 +10,7 @@ import _bench
 import jax
 
 from rtc_bench import envs
-from rtc_bench.common import devices, errors, statistics
+from rtc_bench.common import devices, statistics
 from rtc_bench.evaluation import chunk_cost, evaluator
 from rtc_bench.policies import flow
 from rtc_bench.strategies import naive, rtc
@@ -89,10 +89,8 @@ def main() -> None:
     devices.setup()
     rows: list[_bench.Measurement] = []
     for task in args.tasks:
-        try:
+        with _bench.refusals(parser):
             steps, _ = expert_data.load(args.data, task)
-        except errors.ConfigError as error:
-            parser.error(str(error))
         for changes, share in VARIANTS:
             part = expert_data.ExpertSteps(*(column[: int(share * len(column))] for column in steps))
             config = settings.TrainFlowConfig(task, **changes, weak_epoch=1)
