@@ -14,12 +14,13 @@ class Track:
     action_low, action_high = np.array([-1.0], np.float32), np.array([1.0], np.float32)
     control_dt = 1 / 30
 
-    def __init__(self, noise_std=0.0, start=0.0):
-        self.noise_std, self.start = noise_std, start
+    def __init__(self, noise_std=0.0, start=0.0, start_std=0.0):
+        self.noise_std, self.start, self.start_std = noise_std, start, start_std
 
     def reset(self, key, batch):
-        del key
-        state = task_env.State(jnp.full((1, batch), self.start), jnp.zeros(batch, jnp.int32))
+        key = key if key.ndim == 0 else key[0]
+        start = self.start + self.start_std * jax.random.normal(key, (1, batch))
+        state = task_env.State(start, jnp.zeros(batch, jnp.int32))
         return self.observe(state), state
 
     def observe(self, state):

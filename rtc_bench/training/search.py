@@ -1,6 +1,6 @@
 """Find a first success by search, where random exploration would take for ever.
 
-An archive of cells (coarse body states) grows from the start state: promising and little-visited cells are picked, a
+An archive of cells (coarse body states) grows from the start: promising and little-visited cells are picked, a
 random action is held for a few control steps in each, and new or sooner-reached cells are kept (in the manner of
 Go-Explore, Ecoffet et al. 2021). The states along the successes are where experts then start their episodes.
 """
@@ -35,15 +35,17 @@ class SolutionPaths:
 class _Archive:
     """Columns of equal length; a state's leaves have the cell as their last axis."""
 
-    def __init__(self, start: task_env.State, distance: float, capacity: int):
-        leaves, self.tree = jax.tree.flatten(start)
+    def __init__(self, starts: task_env.State, distance: np.ndarray, capacity: int):
+        leaves, self.tree = jax.tree.flatten(starts)
         self.leaves = [np.zeros((*leaf.shape[:-1], capacity), leaf.dtype) for leaf in leaves]
         self.time, self.visits = np.zeros(capacity, int), np.zeros(capacity)
-        self.distance, self.parent = np.full(capacity, distance), np.full(capacity, -1)
-        self.size, self.capacity = 1, capacity
+        self.distance, self.parent = np.zeros(capacity), np.full(capacity, -1)
+        self.size = self.starts = len(distance)
+        self.capacity = capacity
+        self.distance[: self.size] = distance
         self.index: dict[bytes, int] = {}
         for column, leaf in zip(self.leaves, leaves, strict=True):
-            column[..., 0] = np.asarray(leaf)[..., 0]
+            column[..., : self.size] = leaf
 
     def choose(self, rng: np.random.Generator, config: settings.SearchConfig) -> np.ndarray:
         size = self.size
@@ -112,8 +114,10 @@ def _explorer(env: task_env.TaskEnv, config: settings.SearchConfig):
 
 
 CELL_WIDTHS = (0.5, 0.5, 2.0, 2.0, 0.5, 0.7, 0.7)  # of x, y, vx, vy, tanh(w / 10), sin, cos
+STARTS = 64  # that are searched from, where starts differ: from some there may be no way to success
 STALL_SHARE = 0.02  # new cells a round, as a share of the population, under which cells shrink
 CELL_SHRINK = 0.7  # factor of their widths then
+NARROWEST = 1e-6  # width, so that a cell's numbers stay whole
 
 
 def find_solutions(
@@ -121,8 +125,8 @@ def find_solutions(
 ) -> SolutionPaths:
     """Search until enough successes are found. ``env`` has the compact interface. Raises SearchFailed."""
     began, rng, key = time.monotonic(), np.random.default_rng(seed), jax.random.key(seed)
-    obs, start = env.reset(key, 1)
-    archive = _Archive(start, float(env.distance(start)[0]), config.cells)
+    obs, starts = env.reset(key, min(STARTS, config.cells) if env.start_std else 1)
+    archive = _Archive(starts, np.asarray(env.distance(starts)), config.cells)
     explore, width = _explorer(env, config), np.tile(CELL_WIDTHS, env.obs_size // len(CELL_WIDTHS))
     ends: dict[int, None] = {}  # archive slots from which a success was reached, in order
     samples = [np.asarray(obs)]
@@ -139,12 +143,12 @@ def find_solutions(
         archive.add(archive_cells, state, chosen, distance, keep=~solved & ~lost & np.isfinite(distance))
         if archive.size - size_before < STALL_SHARE * config.population:
             # Balancing acts live and die within one coarse cell: look closer. Old cells stay, to be expanded.
-            width = width * CELL_SHRINK
+            width = np.maximum(width * CELL_SHRINK, NARROWEST)
             archive.index.clear()
         samples.append(obs[rng.choice(len(obs), 32)])
     if not ends:
         raise SearchFailed(f"no success on {env.name} in {rounds} rounds; raise search.rounds or search.population")
-    slots = {slot for end in ends for slot in archive.path_to(end)} - {0} or {0}
+    slots = {slot for end in ends for slot in archive.path_to(end)} - set(range(archive.starts)) or {0}
     by_time = np.array(sorted(slots, key=lambda slot: archive.time[slot]))
     evenly = np.linspace(0, len(slots) - 1, config.starts).astype(int)  # some of many, or few again and again
     visited = np.concatenate(samples)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import track_task
 
+from rtc_bench import envs
 from rtc_bench.policies import checkpoint
 from rtc_bench.training import expert_training, experts, learning_curves, search, settings
 
@@ -40,6 +41,27 @@ def test_search_says_when_there_is_no_way():
     env = track_task.Track(start=-100.0)
     with pytest.raises(search.SearchFailed, match=r"no success on track in 5 rounds; raise search.rounds"):
         search.find_solutions(env, dataclasses.replace(SMALL, rounds=5), seed=0)
+
+
+def test_where_starts_differ_some_may_have_no_way():
+    """Left of -1 an episode is lost at once: so is the middle of these starts, but not every one."""
+    env = track_task.Track(start=-1.5, start_std=0.5)
+    solution_paths = search.find_solutions(env, SMALL, seed=0)
+    assert np.asarray(solution_paths.states.sim)[0, 1:].min() > -1.0
+    with pytest.raises(search.SearchFailed):
+        search.find_solutions(track_task.Track(start=-1.5), SMALL, seed=0)
+
+
+def test_a_real_start_is_drawn_anew_for_every_episode(monkeypatch, lenient):
+    env = track_task.Track(start=-0.9, start_std=0.01)  # many are lost soon, so that others begin
+    monkeypatch.setattr(envs, "make", lambda *_, **__: env)
+    trainer = expert_training.ExpertTrainer(config(along_way=0.0, envs=64))
+    state = trainer.initial_state(0, search.find_solutions(env, SMALL, seed=0))
+    (state, _), *_ = trainer.advance([state], 1)
+    just_begun = np.asarray(state.rollout.state.time) == 0
+    starts = np.asarray(state.rollout.state.sim)[0, just_begun]
+    assert len(np.unique(starts)) == len(starts) > 2
+    assert np.abs(starts + 0.9).max() < 0.05
 
 
 def test_training_solves_the_track(on_track, tmp_path, lenient):
