@@ -132,6 +132,9 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     """
     task = envs.tasks.check_name(config.task)
     devices.setup()
+    if config.min_solve_rate is None:
+        good = settings.GOOD_SOLVE_RATES.get(task, settings.GOOD_SOLVE_RATE)
+        config = dataclasses.replace(config, min_solve_rate=good)
     members, records, expert_config = _load_experts(config, task)
     shares = _shares([record["seed"] for record in records])
     folder = pathlib.Path(config.out) / task

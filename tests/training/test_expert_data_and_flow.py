@@ -91,6 +91,14 @@ def test_experts_are_chosen_by_how_they_act_here(data, tmp_path):
         expert_data.generate(dataclasses.replace(strict, sample="policy"))
 
 
+def test_what_is_good_enough_hangs_on_the_task(data, tmp_path, expert_saver):
+    config, manifest_file = data
+    assert json.loads(manifest_file.read_text())["made_by"]["settings"]["min_solve_rate"] == 0.65
+    expert_saver(tmp_path / "experts" / "trampoline" / "seed0.safetensors", seed=0, push=1.0)
+    manifest = json.loads(expert_data.generate(dataclasses.replace(config, task="trampoline")).read_text())
+    assert manifest["made_by"]["settings"]["min_solve_rate"] == 0.35
+
+
 def test_experts_of_different_settings_are_not_mixed(data, tmp_path, expert_saver):
     config, _ = data
     expert_saver(tmp_path / "experts" / "catapult" / "seed2.safetensors", seed=2, push=1.0, learned_std=True)
