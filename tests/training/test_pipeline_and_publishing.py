@@ -115,14 +115,15 @@ def test_a_shipped_policy_fits_its_task_and_says_where_it_came_from(task):
     policy, card = checkpoint.load_flow(checkpoint.zoo_files()[task], **envs.make(task).signature)
     assert policy.config.horizon == 8
     assert policy.weak is not None  # for BID
-    assert card["solve_rate"] >= 0.5
+    good = settings.GOOD_SOLVE_RATES.get(task, settings.GOOD_SOLVE_RATE)
+    assert card["solve_rate"] >= good
     assert re.fullmatch("[0-9a-f]{40}", card["versions"]["commit"])  # of a clean checkout
     manifest = json.loads((ZOO / "data" / f"{task}.json").read_text())
     assert card["recipe"]["data"] == [part["sha256"] for part in manifest["parts"]]
     assert manifest["made_by"]["settings"]["sample"] == "policy"
     assert manifest["steps"] >= 500_000
     assert len({expert["seed"] for expert in manifest["experts"]}) >= 6  # of eight that were trained
-    assert min(expert["solve_rate"] for expert in manifest["experts"]) >= 0.65
+    assert min(expert["solve_rate"] for expert in manifest["experts"]) >= good
     (row,) = (row for row in csv.DictReader((ZOO / "zoo.csv").open()) if row["task"] == task)
     assert (float(row["solve_rate"]), row["commit"]) == (
         pytest.approx(card["solve_rate"], abs=1e-4),
