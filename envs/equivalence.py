@@ -122,7 +122,7 @@ def count_unexplained(
     errors: Errors,
     *,
     batch: int,
-    tries: int = 8,
+    tries: int = 64,
 ) -> int:
     """VisitedStates states that are off, though the stock engine itself does not jump there by a tenth as much.
 
