@@ -9,6 +9,7 @@ from rtc_bench.common import plotting
 from rtc_bench.evaluation import results
 
 MEAN_TITLE = "mean over tasks"
+LEGEND_ENTRY_INCHES = 2.2  # the longest names of strategies
 
 
 class Panel(NamedTuple):
@@ -104,12 +105,15 @@ def save(figure: Figure, *paths: pathlib.Path) -> None:
     canvas, axes = _draw(figure, width=5.6 if alone else 3.4, height=3.1 if alone else 2.9, head=0.0 if alone else 0.7)
     plotting.label_x(axes, figure.x_label)
     lines = {line.get_label(): line for axis in axes for line in axis.get_lines()}
+    width, height = canvas.get_size_inches()
+    columns = min(len(lines), int(width / LEGEND_ENTRY_INCHES))
+    legend_inches = 0.0 if alone else 0.16 + 0.22 * -(-len(lines) // columns)
     if alone:  # it is too narrow to have them above
         axes[0].legend(lines.values(), lines.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     else:
-        canvas.legend(lines.values(), lines.keys(), loc="upper center", ncols=min(len(lines), 4), frameon=False)
+        canvas.legend(lines.values(), lines.keys(), loc="upper center", ncols=columns, frameon=False)
     canvas.text(0.995, 0.005, figure.note, ha="right", fontsize=7, color="0.35")
-    canvas.tight_layout(rect=(0, 0.02, 1, 1.0 if alone else 1 - 0.38 / canvas.get_size_inches()[1]))
+    canvas.tight_layout(rect=(0, 0.02, 1, 1 - legend_inches / height))
     plotting.save(canvas, *paths)
 
 
