@@ -11,6 +11,7 @@ import inspect
 import os
 import pathlib
 import re
+import shlex
 import sys
 import typing
 
@@ -92,7 +93,6 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     """The checked settings for a command line. Raises ConfigError."""
     import hydra
     import omegaconf
-    from hydra.core.override_parser import overrides_parser
     from hydra.errors import HydraException
 
     arguments = _named(settings_class, arguments)
@@ -101,12 +101,11 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     overrides = []
     for argument in arguments:
         _check_form(argument, valid)
-        try:
-            override = overrides_parser.OverridesParser.create().parse_override(argument)
-        except HydraException:
-            message = f"cannot read {argument!r}; write key=value, with quotes as in key='\"a b\"'"
-            raise errors.ConfigError(message) from None
+        argument, override = _parse(argument, valid)
         _check_override(override, argument, [*valid, *(f"{name}." for name in free)], groups)
+        if override.is_sweep_override():
+            hint = "{}=[{}]".format(*argument.split("=", 1))
+            raise errors.ConfigError(f"{argument!r} is a list without brackets; write {shlex.quote(hint)}")
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
         if override.key_or_group in groups:
             argument = f"{override.key_or_group}/{config_name}={argument.partition('=')[2]}"
@@ -122,6 +121,24 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     except (HydraException, omegaconf.errors.OmegaConfBaseException) as error:
         raise errors.ConfigError(f"{' '.join(str(error).split())}; see --help") from error
     return settings_class.from_mapping(typing.cast(dict, values))
+
+
+def _parse(argument: str, valid: dict[str, dict]) -> tuple[str, typing.Any]:
+    """Hydra's override, and the argument; a text that hydra would take apart is put into quotes. Raises ConfigError."""
+    from hydra.core.override_parser import overrides_parser
+    from hydra.errors import HydraException
+
+    key, _, value = argument.partition("=")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    quoted, is_text = f'{key}="{escaped}"', valid.get(key, {}).get("text")
+    parse = overrides_parser.OverridesParser.create().parse_override
+    try:
+        override = parse(argument)
+    except HydraException:
+        if not is_text:
+            raise errors.ConfigError(f"cannot read {argument!r}; write {shlex.quote(quoted)}") from None
+        return quoted, parse(quoted)
+    return (quoted, parse(quoted)) if is_text and override.is_sweep_override() else (argument, override)
 
 
 def _named(settings_class: type[schema.Settings], arguments: list[str]) -> list[str]:
@@ -157,8 +174,6 @@ def _check_override(override, argument: str, valid: list[str], groups: dict[str,
         raise errors.ConfigError(
             f"unknown setting {key!r}{errors.did_you_mean(key, names)}; settings: {', '.join(names)}"
         )
-    if override.is_sweep_override():
-        raise errors.ConfigError(f"{argument!r} is a list without brackets; write {key}=[{value}]")
 
 
 def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, dict]:
@@ -173,7 +188,8 @@ def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, 
             keys |= _keys(hint, f"{prefix}{field.name}.")
         else:
             free = hint is dict or typing.get_origin(hint) is dict
-            keys[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free}
+            text = hint is str or set(typing.get_args(hint)) == {str, type(None)}
+            keys[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free, "text": text}
     return keys
 
 

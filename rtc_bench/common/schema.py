@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import math
+import os
 import re
 import types
 import typing
@@ -43,17 +45,23 @@ def _check_type(name: str, value: Any, hint: Any) -> Any:
         except errors.ConfigError as error:
             raise errors.ConfigError(f"in {name}: {error}") from None
     plain = typing.get_origin(hint) or hint
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+    if plain is float and isinstance(value, int | float) and not isinstance(value, bool):
+        check_finite(name, value)
         return float(value)
     if plain is tuple and isinstance(value, list | tuple):
-        return tuple(value)
+        return tuple(_expanded(item) for item in value)
     if plain in (int, float, str, bool) and (
         not isinstance(value, plain) or isinstance(value, bool) is not (plain is bool)
     ):
         raise errors.ConfigError(f"{name}={value!r} is not {_NAMES[plain]}; give {_NAMES[plain]}")
     if isinstance(hint, types.UnionType):
         return _check_union(name, value, typing.get_args(hint))
-    return value
+    return _expanded(value) if plain is str else value
+
+
+def _expanded(value: Any) -> Any:
+    """A path below ~ as the shell would have it; no other text begins so."""
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _check_union(name: str, value: Any, hints: tuple) -> Any:
@@ -71,12 +79,37 @@ def _check_union(name: str, value: Any, hints: tuple) -> Any:
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}
 
 
+LARGEST = 3.4e38  # of float32, in which everything is computed
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise ConfigError for inf, nan, and numbers that are inf in float32."""
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise errors.ConfigError(f"{name}={value} is not a finite number (of 32 bits); give one")
+
+
 def at_least(settings: Any, **bounds: float) -> None:
-    """Raise ConfigError for the first field below its bound."""
+    """Raise ConfigError for the first field that is below its bound, or not finite."""
     for name, bound in bounds.items():
         value = getattr(settings, name)
+        check_finite(name, value)
         if not value >= bound:
             raise errors.ConfigError(f"{name}={value} is too small; it must be {bound} or more")
+
+
+def check_seed(settings: Any, count: int = 1) -> None:
+    """Raise ConfigError unless ``seed``, and the ``count - 1`` after it, are seeds that JAX's keys take."""
+    at_least(settings, seed=0)
+    if settings.seed + count > 2**32:
+        raise errors.ConfigError(f"seed={settings.seed} is too large; seeds must be below 2**32")
+
+
+def check_shares(settings: Any, *names: str) -> None:
+    """Raise ConfigError for the first field that is not between 0 and 1."""
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value <= 1:
+            raise errors.ConfigError(f"{name}={value} is not a share; give a number from 0 to 1")
 
 
 def one_of(settings: Any, **valid: tuple[str, ...]) -> None:

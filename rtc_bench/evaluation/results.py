@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -75,6 +76,13 @@ def csv_text(rows: Iterable[Row]) -> str:
     return file.getvalue()
 
 
+def _value(kind: Any, text: str) -> Any:
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
 def read(path: pathlib.Path | str) -> list[Row]:
     """The rows of a results.csv. Raises ConfigError for another kind of file."""
     path = pathlib.Path(path)
@@ -85,7 +93,7 @@ def read(path: pathlib.Path | str) -> list[Row]:
         if names != tuple(name for name in COLUMNS if name in (*names, *REQUIRED)):
             raise errors.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
         try:
-            return [Row(**{name: column_types[name](text) for name, text in line.items()}) for line in reader]
+            return [Row(**{name: _value(column_types[name], text) for name, text in line.items()}) for line in reader]
         except (TypeError, ValueError) as error:
             raise errors.ConfigError(
                 f"{path}: line {reader.line_num} is damaged ({error}); delete that line and run the sweep again"

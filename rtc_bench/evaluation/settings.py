@@ -48,9 +48,8 @@ class SweepConfig(schema.Settings):
     wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
 
     def __post_init__(self):
-        schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0, seed=0)
-        if self.seed >= 2**32:  # JAX's keys take no more
-            raise errors.ConfigError(f"seed={self.seed} is too large; it must be below 2**32")
+        schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0)
+        schema.check_seed(self)
         schema.one_of(self, interface=envs.INTERFACES, engine=envs.ENGINES)
         if not self.strategies or not self.task:
             name = "task" if self.strategies else "strategy"

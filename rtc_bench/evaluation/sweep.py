@@ -88,7 +88,13 @@ def _play(sweep: PreparedSweep, run: run_folder.RunFolder, cells: list[results.C
             if current_task != task:
                 current_task, evaluate = next(evaluators)
             pair = {"delay": delay, "horizon": horizon}
-            outcomes = evaluate(seed=config.seed, episodes=config.episodes, **pair, strategy_index=names.index(name))
+            try:
+                outcomes = evaluate(
+                    seed=config.seed, episodes=config.episodes, **pair, strategy_index=names.index(name)
+                )
+            except evaluator.NotFinite as error:
+                remedy = "nothing of this cell is kept; mend the strategy, its options or the policy"
+                raise evaluator.NotFinite(f"{task} {name} d={delay} s={horizon}: {error}; {remedy}") from error
             columns = {"task": task, "strategy": name, **pair, "seed": config.seed}
             columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
             run.add(results.summarise(outcomes, **columns), outcomes)

@@ -132,6 +132,7 @@ def load(
     for path, (arrays, _) in zip(paths, loaded, strict=True):
         if set(arrays) != set(Expert._fields):
             raise checkpoint.CheckpointError(f"{path}: an expert of an older version; train it again")
+        checkpoint.check_weights(path, arrays)
     trained = {header["seed"]: header["config"] for _, header in loaded[: len(finished)]}
     for path, (_, header) in zip(finished, loaded, strict=False):
         config, first = header["config"], loaded[0][1]["config"]
