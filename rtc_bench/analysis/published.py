@@ -125,11 +125,8 @@ class _Run:
         if any(set(by_task) != set(self.tasks) for by_task in episodes):
             return None
         signs = [1.0] * len(ahead) + [-1.0] * len(behind)
-        count = {task: min(len(by_task[task]["solved"]) for by_task in episodes) for task in self.tasks}
-        differences = [
-            sum(sign * by_task[task]["solved"][: count[task]] for sign, by_task in zip(signs, episodes, strict=True))
-            for task in self.tasks
-        ]
+        aligned = [run_folder.align([by_task[task] for by_task in episodes]) for task in self.tasks]
+        differences = [sum(sign * cell["solved"] for sign, cell in zip(signs, cells, strict=True)) for cells in aligned]
         published = sum(sign * self._published(side) for sign, side in zip(signs, sides, strict=True))
         return Contrast(*statistics.mean_interval(differences), published)
 

@@ -97,11 +97,10 @@ def at_least(settings: Any, **bounds: float) -> None:
             raise errors.ConfigError(f"{name}={value} is too small; it must be {bound} or more")
 
 
-def check_seed(settings: Any, count: int = 1) -> None:
-    """Raise ConfigError unless ``seed``, and the ``count - 1`` after it, are seeds that JAX's keys take."""
-    at_least(settings, seed=0)
-    if settings.seed + count > 2**32:
-        raise errors.ConfigError(f"seed={settings.seed} is too large; seeds must be below 2**32")
+def check_seed(seed: int, count: int = 1) -> None:
+    """Raise ConfigError unless a seed, and the ``count - 1`` after it, are such as JAX's keys take."""
+    if not 0 <= seed <= 2**32 - count:
+        raise errors.ConfigError(f"seed={seed} is out of range; seeds are from 0 to 2**32 - 1")
 
 
 def check_shares(settings: Any, *names: str) -> None:

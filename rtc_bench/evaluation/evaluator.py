@@ -85,28 +85,34 @@ class Evaluator:
         self.devices = jax.device_count()
         self.episodes_per_device = -(-batch // self.devices)
         self._sharded = devices.ShardedFunction(self._episodes, shared=3)
+        self._compiled_count = 0  # episodes that a compiled program plays
 
-    def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int, strategy_index: int = 0) -> Outcomes:
+    def __call__(
+        self, *, seed: int, episodes: int, delay: int, horizon: int, strategy_index: int = 0, first: int = 0
+    ) -> Outcomes:
         """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E].
 
-        ``strategy_index`` counts the strategies as they were given. Raises NotFinite.
+        ``strategy_index`` counts the strategies as they were given; ``first`` is the number of the first episode. Raises
+        NotFinite.
         """
-        count = self._episodes_per_run(episodes)
+        count = self._compiled_count or self._episodes_per_run(episodes)
         cell = {"seed": seed, "delay": delay, "horizon": horizon, "strategy_index": strategy_index}
-        parts = [self._sharded(*self._arguments(first, count, **cell)) for first in range(0, episodes, count)]
+        parts = [
+            self._sharded(*self._arguments(number, count, **cell)) for number in range(first, first + episodes, count)
+        ]
         joined = [
             np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves]) for leaves in zip(*parts, strict=True)
         ]
         outcomes = Outcomes(*(leaf[:episodes] for leaf in joined))
         for episode in np.flatnonzero(outcomes.not_finite_at != NEVER)[:1]:
-            raise NotFinite(
-                f"actions are inf or nan at control step {outcomes.not_finite_at[episode]} of episode {episode}"
-            )
+            at = outcomes.not_finite_at[episode]
+            raise NotFinite(f"actions are inf or nan at control step {at} of episode {first + episode} (seed {seed})")
         return outcomes
 
     def compile(self, episodes: int) -> None:
-        """Compile the program that plays so many episodes, so that a call need not; for instance in another thread."""
+        """Compile the program that plays so many episodes or fewer, so that calls need not; for instance in another thread."""
         self.lower(episodes).compile()
+        self._compiled_count = self._episodes_per_run(episodes)
 
     def lower(self, episodes: int) -> jax.stages.Lowered:
         """The program that plays so many episodes, not compiled yet."""

@@ -29,7 +29,7 @@ class Row:
     mean_length: float  # control steps
     action_change: float
     boundary_change: float
-    seed: int
+    seed: str  # all of them, with spaces between
     policy: str
     seconds: float
 
@@ -42,6 +42,12 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 # A column that comes later gets a default, which stands for it in the runs made before; then their tables can be read.
 REQUIRED = tuple(field.name for field in dataclasses.fields(Row) if field.default is dataclasses.MISSING)
+MEANS = {  # column -> what of each episode (``evaluator.Outcomes``) it is the mean of
+    "mean_return": "total_reward",
+    "mean_length": "length",
+    "action_change": "action_change",
+    "boundary_change": "boundary_change",
+}
 _DECIMALS = {"seconds": 3}
 
 
@@ -55,13 +61,21 @@ def summarise(outcomes, **columns: Any) -> Row:
     episodes, solved = len(outcomes.solved), int(outcomes.solved.sum())
     low, high = statistics.wilson_interval(solved, episodes)
     rates = {"episodes": episodes, "solve_rate": solved / episodes, "ci_low": low, "ci_high": high}
-    means = {
-        "mean_return": outcomes.total_reward,
-        "mean_length": outcomes.length,
-        "action_change": outcomes.action_change,
-        "boundary_change": outcomes.boundary_change,
-    }
-    return Row(**columns, **rates, **{name: float(values.mean()) for name, values in means.items()})
+    means = {name: float(getattr(outcomes, column).mean(dtype=float)) for name, column in MEANS.items()}
+    return Row(**columns, **rates, **means)
+
+
+def pool(one: Row, other: Row) -> Row:
+    """The row of both rows' episodes, which are other ones of the same cell."""
+    episodes = one.episodes + other.episodes
+    shares = one.episodes / episodes, other.episodes / episodes
+    solved = round(one.solve_rate * one.episodes) + round(other.solve_rate * other.episodes)
+    low, high = statistics.wilson_interval(solved, episodes)
+    seeds = sorted({*one.seed.split(), *other.seed.split()}, key=int)
+    means = {name: shares[0] * getattr(one, name) + shares[1] * getattr(other, name) for name in MEANS}
+    counts = {"episodes": episodes, "solve_rate": solved / episodes, "ci_low": low, "ci_high": high}
+    seconds = one.seconds + other.seconds
+    return dataclasses.replace(one, **counts, **means, seed=" ".join(seeds), seconds=seconds)
 
 
 def csv_text(rows: Iterable[Row]) -> str:

@@ -14,14 +14,16 @@ from rtc_bench import policies
 from rtc_bench.common import devices, progress
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
-from rtc_bench.strategies import base, registry
+from rtc_bench.strategies import base, contract, registry
 
 
 def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
     """The run folder: ``out``, or one named after the settings, so that the same command finds its run again."""
     if config.out:
         return pathlib.Path(config.out)
-    return pathlib.Path("results") / f"sweep-{short_digest(deciding_settings(config))}"
+    settings = deciding_settings(config)
+    del settings["episodes"]  # more of them go into the same folder
+    return pathlib.Path("results") / f"sweep-{short_digest(settings)}"
 
 
 def deciding_settings(config: settings.SweepConfig) -> dict[str, Any]:
@@ -58,6 +60,8 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     task_policies = {task: sweep_inputs.load_task_policy(config, task, path) for task, path in paths.items()}
     for task_policy in task_policies.values():
         for strategy in strategies.values():
+            if contract.is_foreign(strategy):
+                contract.check(strategy, task_policy.policy)
             strategy.check(task_policy.policy)
     cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task]]
     return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
@@ -71,43 +75,43 @@ def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterabl
     run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity)
     run.borrow(sweep.cells, lenders)
     missing = run.missing(sweep.cells)
-    done = len(sweep.cells) - len(missing)
+    done = len(sweep.cells) - len({cell for cell, _ in missing})
     print(f"{len(sweep.cells)} cells, {done} of them done before -> {folder}", flush=True)
     _play(sweep, run, missing)
     return bool(missing)
 
 
-def _play(sweep: PreparedSweep, run: run_folder.RunFolder, cells: list[results.Cell]) -> None:
-    config, names = sweep.config, list(sweep.strategies)
-    evaluators = _evaluators(sweep, list(dict.fromkeys(cell[0] for cell in cells)))
+def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[results.Cell, run_folder.Span]]) -> None:
+    names, tasks = list(sweep.strategies), list(dict.fromkeys(cell[0] for cell, _ in missing))
+    evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
     current_task, evaluate = "", None
-    with progress.bar("sweep", len(cells)) as advance:
-        for done, (task, name, delay, horizon) in enumerate(cells):
-            advance(done, len(cells), f"{task} {name} d={delay} s={horizon}")
+    with progress.bar("sweep", len(missing)) as advance:
+        for done, ((task, name, delay, horizon), span) in enumerate(missing):
+            advance(done, len(missing), f"{task} {name} d={delay} s={horizon}")
             began = time.perf_counter()
             if current_task != task:
                 current_task, evaluate = next(evaluators)
             pair = {"delay": delay, "horizon": horizon}
             try:
                 outcomes = evaluate(
-                    seed=config.seed, episodes=config.episodes, **pair, strategy_index=names.index(name)
+                    **pair, strategy_index=names.index(name), seed=span.seed, first=span.first, episodes=span.count
                 )
             except evaluator.NotFinite as error:
                 remedy = "nothing of this cell is kept; mend the strategy, its options or the policy"
                 raise evaluator.NotFinite(f"{task} {name} d={delay} s={horizon}: {error}; {remedy}") from error
-            columns = {"task": task, "strategy": name, **pair, "seed": config.seed}
+            columns = {"task": task, "strategy": name, **pair, "seed": str(span.seed)}
             columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
-            run.add(results.summarise(outcomes, **columns), outcomes)
-        advance(len(cells), len(cells))
+            run.add(results.summarise(outcomes, **columns), outcomes, span.first)
+        advance(len(missing), len(missing))
 
 
-def _evaluators(sweep: PreparedSweep, tasks: list[str]) -> Iterator[tuple[str, evaluator.Evaluator]]:
+def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterator[tuple[str, evaluator.Evaluator]]:
     """Each task's evaluator; the next one compiles while one is used, because compiling leaves a core idle."""
 
     def compiled(task: str) -> evaluator.Evaluator:
         env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
         evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
-        evaluate.compile(sweep.config.episodes)
+        contract.calling(list(sweep.strategies.values()), lambda: evaluate.compile(episodes))
         return evaluate
 
     pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to

@@ -74,12 +74,7 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     strategies = {}
     for name, spec in specs.items():
         options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
-        try:
-            strategies[name] = registry.build(spec, **options)
-        except errors.ConfigError:
-            raise
-        except (TypeError, ValueError) as error:  # a strategy's own check of its fields
-            raise errors.ConfigError(f"options.{name}: {error}") from error
+        strategies[name] = registry.build(spec, **options)
     if len(specs) < len(config.strategies):
         raise errors.ConfigError(f"strategy={list(config.strategies)} names one twice; list each once")
     return strategies

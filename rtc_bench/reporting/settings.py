@@ -23,7 +23,7 @@ class RenderConfig(schema.Settings):
 
     def __post_init__(self):
         schema.at_least(self, delay=0, frames=1, episode=0)
-        schema.check_seed(self)
+        schema.check_seed(self.seed)
         schema.one_of(self, interface=envs.INTERFACES)
 
     @property

@@ -72,7 +72,7 @@ class TrainExpertConfig(schema.Settings):
         schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, keep_every=0, perturbation=0)
         schema.at_least(self, learning_rate=0, gradient_clip=0, clip=0, value_coefficient=0, explore=0)
         schema.check_shares(self, "along_way", "gamma", "gae_decay")
-        schema.check_seed(self, self.seeds)
+        schema.check_seed(self.seed, self.seeds)
         samples = self.envs * self.rollout
         if samples % self.minibatches:
             near = max(n for n in range(1, self.minibatches) if samples % n == 0)
@@ -103,7 +103,7 @@ class GenerateDataConfig(schema.Settings):
 
     def __post_init__(self):
         schema.at_least(self, steps=1, batch=1, noise_std=0)
-        schema.check_seed(self)
+        schema.check_seed(self.seed)
         if self.min_solve_rate is not None:
             schema.check_shares(self, "min_solve_rate")
         if _is_number(self.sample):
@@ -146,7 +146,7 @@ class TrainFlowConfig(schema.Settings):
         schema.at_least(self, epochs=1, batch=1, warmup=0, flow_steps=1, eval_every=0, eval_episodes=1, weak_epoch=1)
         schema.at_least(self, noise_std=0, learning_rate=0, weight_decay=0, gradient_clip=0)
         schema.check_shares(self, "anneal")
-        schema.check_seed(self)
+        schema.check_seed(self.seed)
         if self.channels % 2:
             raise errors.ConfigError(
                 f"channels={self.channels} is odd; half of them are sines, half cosines: give an even number"
