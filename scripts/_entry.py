@@ -29,6 +29,8 @@ if pathlib.Path(sys.path[0]).resolve() == SCRIPTS:
     del sys.path[0]
 
 PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
+if not os.environ.get("WANDB_MODE"):  # empty is not set
+    os.environ.pop("WANDB_MODE", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
 
 REMEDIES = {

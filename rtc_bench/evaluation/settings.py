@@ -1,6 +1,7 @@
 """Settings of sweeps and comparisons: what is played, under which delays and horizons, and where it is logged."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,11 @@ class WandbConfig(schema.Settings):
     film: bool = True  # log one episode under every strategy as a video
 
     def __post_init__(self):
-        schema.one_of(self, mode=WANDB_MODES)
+        try:
+            schema.one_of(self, mode=WANDB_MODES)
+        except errors.ConfigError as error:
+            from_environment = os.environ.get("WANDB_MODE") == self.mode
+            raise errors.ConfigError(f"{error}" + ", and WANDB_MODE sets it" * from_environment) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,4 +102,8 @@ def _describe(tree: Any) -> str:
     if not leaves:
         return "nothing"
     texts = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves]
-    return texts[0] if structure == str(jax.tree.structure(0)) else f"{structure} of {', '.join(texts)}"
+    return (
+        texts[0]
+        if structure == str(jax.tree.structure(0))
+        else f"{structure.removeprefix('PyTreeDef')[1:-1]} of {', '.join(texts)}"
+    )

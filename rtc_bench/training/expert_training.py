@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from rtc_bench import envs
-from rtc_bench.common import devices, files, progress, versions
+from rtc_bench.common import devices, errors, files, progress, versions
 from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic, checkpoint
 from rtc_bench.training import curriculum, experts, learning_curves, ppo, search, settings
@@ -260,7 +260,12 @@ class _SeedTraining:
                 self.seconds = header["seconds"]
 
     def record(self, counts: EpisodeCounts) -> float:
-        """Save how far it is; the share of episodes from the start that were solved in the last iterations."""
+        """Save how far it is; the share of episodes from the start that were solved in the last iterations.
+
+        Raises ConfigError for weights that are inf or nan.
+        """
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.state.expert.params)):
+            raise errors.ConfigError(f"seed {self.seed}: the weights have become inf or nan; lower learning_rate=")
         rates = [
             counts.start_solved / max(1, counts.start_ended),
             counts.solved / max(1, counts.ended),

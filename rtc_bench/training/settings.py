@@ -107,8 +107,8 @@ class GenerateDataConfig(schema.Settings):
         if self.min_solve_rate is not None:
             schema.check_shares(self, "min_solve_rate")
         if _is_number(self.sample):
-            schema.at_least(self, sample=0)
-        elif self.sample not in SAMPLE_WORDS:
+            schema.check_finite("sample", self.sample)
+        if self.sample not in SAMPLE_WORDS and not (_is_number(self.sample) and self.sample >= 0):
             near, words = errors.did_you_mean(str(self.sample), SAMPLE_WORDS), ", ".join(SAMPLE_WORDS)
             raise errors.ConfigError(
                 f"sample={self.sample!r} is not valid{near}; sample: {words}, or a number from 0 on"
