@@ -131,7 +131,7 @@ def _parse(argument: str, valid: dict[str, dict]) -> tuple[str, typing.Any]:
     from hydra.errors import HydraException
 
     key, _, value = argument.partition("=")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + "\\" * bool(match[2]) + match[2], value)
     quoted, is_text = f'{key}="{escaped}"', valid.get(key, {}).get("text")
     parse = overrides_parser.OverridesParser.create().parse_override
     try:

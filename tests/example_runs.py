@@ -33,5 +33,6 @@ def write(folder, rows=ROWS, identity=IDENTITY, **settings):
     for row in rows:
         solved = np.arange(row.episodes) < round(row.solve_rate * row.episodes)
         ends = {"solved": solved, "total_reward": 2 * solved - 1, "length": np.full(row.episodes, 9)}
+        ends |= {name: np.full(row.episodes, getattr(row, name)) for name in ("action_change", "boundary_change")}
         run.add(row, type("Outcomes", (), ends))
     return folder

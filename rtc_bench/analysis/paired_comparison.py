@@ -8,7 +8,7 @@ import numpy as np
 
 from rtc_bench.analysis import success_curves
 from rtc_bench.common import errors, statistics
-from rtc_bench.evaluation import results, run_folder
+from rtc_bench.evaluation import episodes, results, run_folder
 
 MEAN_OVER_TASKS = "mean"
 MIN_APART = (
@@ -58,7 +58,7 @@ class PairedOutcomes:
             (row.task, row.strategy, (row.delay, row.horizon)): runs.episodes[row.cell] for row in self.rows
         }
 
-    def episodes_by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, run_folder.EpisodeOutcomes]:
+    def episodes_by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, episodes.Episodes]:
         """Task -> episodes, of the tasks where this was run."""
         keys = {task: (task, strategy, pair) for task in self.tasks}
         return {task: self._episodes[key] for task, key in keys.items() if key in self._episodes}
@@ -82,7 +82,7 @@ def compare_strategies(
     ]
     if not tasks or {delay for delay, _ in pairs} < delays:
         return None
-    aligned = {name: run_folder.align([episodes[name] for episodes in episodes_by_task]) for name in tasks}
+    aligned = {name: episodes.align([episodes[name] for episodes in episodes_by_task]) for name in tasks}
     count = min(len(aligned[name][0]["solved"]) for name in tasks)
     if not count:
         return None
@@ -127,12 +127,13 @@ def most_telling_episode(outcomes: PairedOutcomes) -> tuple[str, int, int, int, 
             cells.sort(key=lambda cell: cell["solved"].mean())
             if not cells:
                 continue
-            worst, leader = run_folder.align([cells[0], cells[-1]])
-            gap = float(cells[-1]["solved"].mean() - cells[0]["solved"].mean())
-            if len(leader["solved"]) and (best is None or gap > best[0]):
+            worst, leader = episodes.align([cells[0], cells[-1]])
+            gap = float(leader["solved"].mean() - worst["solved"].mean()) if len(leader["solved"]) else -1.0
+            if gap >= 0 and (best is None or gap > best[0]):
                 index = (leader["solved"] & ~worst["solved"]).argmax()
                 best = gap, (task, *pair, int(leader["seed"][index]), int(leader["episode"][index]))
-    assert best is not None, "a run has a cell"
+    if best is None:
+        raise errors.ConfigError("the strategies were run with other seeds; give runs that share one")
     return best[1]
 
 

@@ -64,17 +64,22 @@ def _mend_broken_entries(cache: pathlib.Path) -> None:
 
     def remove_or_show(message, *args, **kwargs):
         match = re.match(CACHE_WARNING, str(message))
-        if not match:
+        damaged = [path for path in cache.glob(f"{match[1]}-*-cache") if not _is_whole(path)] if match else []
+        for path in damaged:
+            path.unlink(missing_ok=True)
+            print(f"removed a damaged program from {cache}", flush=True)
+        if not damaged:
             show(message, *args, **kwargs)
-            return
-        for path in cache.glob(f"{match[1]}-*-cache"):
-            try:
-                compilation_cache.decompress_executable(path.read_bytes())
-            except Exception:  # of whichever library compresses
-                path.unlink(missing_ok=True)
-                print(f"removed a damaged program from {cache}; it is compiled anew", flush=True)
 
     warnings.showwarning = remove_or_show
+
+
+def _is_whole(entry: pathlib.Path) -> bool:
+    try:
+        compilation_cache.decompress_executable(entry.read_bytes())
+    except Exception:  # of whichever library compresses
+        return False
+    return True
 
 
 CACHE_WARNING = "Error (?:reading|writing) persistent compilation cache entry for '([^']*)'"

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 import re
 import types
@@ -65,6 +64,8 @@ def _expanded(value: Any) -> Any:
 
 
 def _check_union(name: str, value: Any, hints: tuple) -> Any:
+    if float in hints and isinstance(value, float):
+        check_finite(name, value)
     for hint in hints:
         if hint is type(None) and value is None:
             return None
@@ -79,12 +80,13 @@ def _check_union(name: str, value: Any, hints: tuple) -> Any:
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}
 
 
+MOST_NUMBERS = 1000  # of a range
 LARGEST = 3.4e38  # of float32, in which everything is computed
 
 
 def check_finite(name: str, value: float) -> None:
     """Raise ConfigError for inf, nan, and numbers that are inf in float32."""
-    if not math.isfinite(value) or abs(value) > LARGEST:
+    if not abs(value) <= LARGEST:
         raise errors.ConfigError(f"{name}={value} is not a finite number (of 32 bits); give one")
 
 
@@ -133,6 +135,8 @@ def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tupl
         low, high = int(match[1]), int(match[2])
         if low > high:
             raise errors.ConfigError(f"{name}={value} runs backwards; write {name}={high}..{low}")
+        if high - low >= MOST_NUMBERS:
+            raise errors.ConfigError(f"{name}={value} are more than {MOST_NUMBERS} numbers; name fewer")
         return tuple(range(low, high + 1))
     items = tuple(value) if isinstance(value, list | tuple) else (value,)
     items = tuple(int(item) if isinstance(item, str) and item.strip().isdigit() else item for item in items)

@@ -264,6 +264,8 @@ class Evaluator:
             episodes = episodes._replace(run=run)
             if run.over[0]:
                 break
+        if run.not_finite_at[0] != NEVER:
+            raise NotFinite(f"actions are inf or nan at control step {time} of episode {episode} (seed {seed})")
         frames.append(poses(run.state))
         return [tuple(np.asarray(column)[:, 0] for column in frame) for frame in frames], bool(run.solved[0])
 

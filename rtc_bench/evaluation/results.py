@@ -42,12 +42,6 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 # A column that comes later gets a default, which stands for it in the runs made before; then their tables can be read.
 REQUIRED = tuple(field.name for field in dataclasses.fields(Row) if field.default is dataclasses.MISSING)
-MEANS = {  # column -> what of each episode (``evaluator.Outcomes``) it is the mean of
-    "mean_return": "total_reward",
-    "mean_length": "length",
-    "action_change": "action_change",
-    "boundary_change": "boundary_change",
-}
 _DECIMALS = {"seconds": 3}
 
 
@@ -61,21 +55,13 @@ def summarise(outcomes, **columns: Any) -> Row:
     episodes, solved = len(outcomes.solved), int(outcomes.solved.sum())
     low, high = statistics.wilson_interval(solved, episodes)
     rates = {"episodes": episodes, "solve_rate": solved / episodes, "ci_low": low, "ci_high": high}
-    means = {name: float(getattr(outcomes, column).mean(dtype=float)) for name, column in MEANS.items()}
-    return Row(**columns, **rates, **means)
-
-
-def pool(one: Row, other: Row) -> Row:
-    """The row of both rows' episodes, which are other ones of the same cell."""
-    episodes = one.episodes + other.episodes
-    shares = one.episodes / episodes, other.episodes / episodes
-    solved = round(one.solve_rate * one.episodes) + round(other.solve_rate * other.episodes)
-    low, high = statistics.wilson_interval(solved, episodes)
-    seeds = sorted({*one.seed.split(), *other.seed.split()}, key=int)
-    means = {name: shares[0] * getattr(one, name) + shares[1] * getattr(other, name) for name in MEANS}
-    counts = {"episodes": episodes, "solve_rate": solved / episodes, "ci_low": low, "ci_high": high}
-    seconds = one.seconds + other.seconds
-    return dataclasses.replace(one, **counts, **means, seed=" ".join(seeds), seconds=seconds)
+    means = {
+        "mean_return": outcomes.total_reward,
+        "mean_length": outcomes.length,
+        "action_change": outcomes.action_change,
+        "boundary_change": outcomes.boundary_change,
+    }
+    return Row(**columns, **rates, **{name: float(values.mean(dtype=float)) for name, values in means.items()})
 
 
 def csv_text(rows: Iterable[Row]) -> str:
@@ -90,10 +76,12 @@ def csv_text(rows: Iterable[Row]) -> str:
     return file.getvalue()
 
 
-def _value(kind: Any, text: str) -> Any:
+def _value(name: str, kind: Any, text: str) -> Any:
     value = kind(text)
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
+    if name == "seed" and not all(map(str.isdigit, text.split() or "-")):
+        raise ValueError(f"{text!r} are not seeds")
     return value
 
 
@@ -107,7 +95,9 @@ def read(path: pathlib.Path | str) -> list[Row]:
         if names != tuple(name for name in COLUMNS if name in (*names, *REQUIRED)):
             raise errors.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
         try:
-            return [Row(**{name: _value(column_types[name], text) for name, text in line.items()}) for line in reader]
+            return [
+                Row(**{name: _value(name, column_types[name], text) for name, text in line.items()}) for line in reader
+            ]
         except (TypeError, ValueError) as error:
             raise errors.ConfigError(
                 f"{path}: line {reader.line_num} is damaged ({error}); delete that line and run the sweep again"

@@ -1,7 +1,6 @@
 """A run folder: results.csv, episodes/, config.yaml, manifest.json. The only module that knows these files."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtc_bench.common import errors, files, schema, versions
-from rtc_bench.evaluation import results
+from rtc_bench.evaluation import episodes, results
 from rtc_bench.strategies import registry
 
 NOT_DECIDING = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
 MUST_AGREE = ("interface", "engine", "noise_std", "flow_steps")  # settings that merged runs have in common
 MANIFEST = "manifest.json"
-
-EpisodeOutcomes = dict[str, np.ndarray]  # of one cell, by column: each [E]
-EPISODE_COLUMNS = {"seed": "uint32", "episode": "int32", "solved": "bool", "total_reward": "int8", "length": "int16"}
 
 
 class Span(NamedTuple):
@@ -30,78 +26,14 @@ class Span(NamedTuple):
     count: int
 
 
-def read_episodes(folder: pathlib.Path | str, task: str, seed: int = 0) -> dict[results.Cell, EpisodeOutcomes]:
-    """Cell -> its episodes; ``seed`` is theirs in a file from before it was recorded."""
-    from pyarrow import parquet
-
-    path = pathlib.Path(folder) / "episodes" / f"{task}.parquet"
-    if not path.is_file():
-        return {}
-    try:
-        table = parquet.read_table(path).to_pandas()
-        table = table.assign(seed=np.uint32(seed)) if "seed" not in table else table
-        table = table[["strategy", "delay", "horizon", *EPISODE_COLUMNS]]
-    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are among them
-        remedy = "delete it and run the sweep again"
-        raise errors.ConfigError(f"{path}: not a whole table of episodes ({error}); {remedy}") from error
-    groups = table.groupby(["strategy", "delay", "horizon"], sort=False)
-    return {(task, *cell): {name: group[name].to_numpy() for name in EPISODE_COLUMNS} for cell, group in groups}
-
-
-def _write_episodes(folder: pathlib.Path, task: str, episodes: Mapping[results.Cell, EpisodeOutcomes]) -> None:
-    import pyarrow as pa
-
-    columns: dict[str, list] = {"strategy": [], "delay": [], "horizon": []}
-    for (_, *cell), outcomes in episodes.items():
-        for name, value in zip(columns, cell, strict=True):
-            columns[name].append(np.full(len(outcomes["solved"]), value))
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    for name in EPISODE_COLUMNS:
-        joined[name] = np.concatenate([outcomes[name] for outcomes in episodes.values()])
-    files.write_parquet(folder / "episodes" / f"{task}.parquet", pa.table(joined))
-
-
 @dataclasses.dataclass(frozen=True)
 class LoadedRuns:
     """The cells of one run folder, or of several that go together."""
 
     rows: list[results.Row]
-    episodes: dict[results.Cell, EpisodeOutcomes]
+    episodes: dict[results.Cell, episodes.Episodes]
     manifests: list[dict[str, Any]]  # one a folder, with "folder"
     sessions: list[str]  # what made them, a line a session
-
-
-def align(cells: Sequence[EpisodeOutcomes]) -> list[EpisodeOutcomes]:
-    """The episodes that all cells have, in one order: strategies met the same random numbers in the same one of a seed."""
-    numbers = [_episode_numbers(cell) for cell in cells]
-    common = functools.reduce(np.intersect1d, numbers)
-    orders = [np.argsort(own) for own in numbers]
-    positions = [order[np.searchsorted(own[order], common)] for own, order in zip(numbers, orders, strict=True)]
-    return [
-        {name: column[position] for name, column in cell.items()}
-        for cell, position in zip(cells, positions, strict=True)
-    ]
-
-
-def _episode_numbers(cell: EpisodeOutcomes) -> np.ndarray:
-    return (cell["seed"].astype(np.int64) << 32) + cell["episode"]
-
-
-def _pool(
-    one: tuple[results.Row, EpisodeOutcomes], other: tuple[results.Row, EpisodeOutcomes]
-) -> tuple[results.Row, EpisodeOutcomes]:
-    """All episodes of a cell that two hold. Raises ConfigError if they share some, and each has others, too."""
-    numbers = [set(_episode_numbers(episodes)) for _, episodes in (one, other)]
-    if numbers[0] >= numbers[1]:
-        return one
-    if numbers[1] > numbers[0]:
-        return other
-    if numbers[0] & numbers[1]:
-        raise errors.ConfigError(
-            f"two runs of {one[0].cell} share some episodes; give runs of other seeds, or one of them"
-        )
-    joined = {name: np.concatenate([one[1][name], other[1][name]]) for name in EPISODE_COLUMNS}
-    return results.pool(one[0], other[0]), joined
 
 
 def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
@@ -110,7 +42,7 @@ def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
     Raises ConfigError where there are no results, or where runs met other policies or strategies.
     """
     rows: dict[results.Cell, results.Row] = {}
-    episodes: dict[results.Cell, EpisodeOutcomes] = {}
+    cells: dict[results.Cell, episodes.Episodes] = {}
     manifests: list[dict[str, Any]] = []
     for folder in map(pathlib.Path, folders):
         if not (folder / "results.csv").is_file():
@@ -119,28 +51,49 @@ def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
         for other in manifests:
             _check_mergeable(other, manifest)
         manifests.append(manifest)
-        for row, outcomes in _read_cells(folder, manifest):
+        for row, own in _read_cells(folder):
             if row.cell in rows:
-                row, outcomes = _pool((rows[row.cell], episodes[row.cell]), (row, outcomes))
-            rows[row.cell], episodes[row.cell] = row, outcomes
+                row, own = _pool(rows[row.cell], cells[row.cell], row, own)
+            rows[row.cell], cells[row.cell] = row, own
     if not rows:
         raise errors.ConfigError(f"{folders[0]}/results.csv has no rows yet; let the sweep finish a cell")
     line = "`{command}` at commit `{commit:.12}`, jax {jax}, {device}"
     sessions = [
         {"command": "(command not recorded)", **session} for manifest in manifests for session in manifest["versions"]
     ]
-    return LoadedRuns(list(rows.values()), episodes, manifests, [line.format(**session) for session in sessions])
+    return LoadedRuns(list(rows.values()), cells, manifests, [line.format(**session) for session in sessions])
 
 
-def _read_cells(folder: pathlib.Path, manifest: Mapping[str, Any]) -> list[tuple[results.Row, EpisodeOutcomes]]:
+def _read_cells(folder: pathlib.Path) -> list[tuple[results.Row, episodes.Episodes]]:
     rows = results.read(folder / "results.csv")
-    episodes: dict[results.Cell, EpisodeOutcomes] = {}
-    for task in dict.fromkeys(row.task for row in rows):
-        episodes |= read_episodes(folder, task, _seeds(manifest)[0])
+    cells = _read_episodes(folder, rows)
     for row in rows:
-        if row.cell not in episodes:
+        if row.cell not in cells:
             raise errors.ConfigError(f"{folder}: {row.cell} lacks its episodes; run the same sweep again")
-    return [(row, episodes[row.cell]) for row in rows]
+    return [(row, cells[row.cell]) for row in rows]
+
+
+def _read_episodes(folder: pathlib.Path, rows: Sequence[results.Row]) -> dict[results.Cell, episodes.Episodes]:
+    files_by_task = {task: _episodes_file(folder, task) for task in dict.fromkeys(row.task for row in rows)}
+    cells: dict[results.Cell, episodes.Episodes] = {}
+    for task, path in files_by_task.items():
+        cells |= episodes.read(path, [row for row in rows if row.task == task])
+    return cells
+
+
+def _episodes_file(folder: pathlib.Path, task: str) -> pathlib.Path:
+    return folder / "episodes" / f"{task}.parquet"
+
+
+def _pool(
+    row: results.Row, own: episodes.Episodes, other_row: results.Row, other: episodes.Episodes
+) -> tuple[results.Row, episodes.Episodes]:
+    """The episodes of a cell that either has, and the row about them."""
+    pooled = episodes.pool(own, other)
+    for whole_row, whole in ((row, own), (other_row, other)):
+        if len(whole["solved"]) == len(pooled["solved"]):
+            return whole_row, pooled
+    return episodes.row(row, pooled, row.seconds + other_row.seconds), pooled
 
 
 def _seeds(manifest: Mapping[str, Any]) -> tuple[int, ...]:
@@ -176,16 +129,15 @@ class RunFolder:
         self.seeds, self.episodes_a_seed = _seeds({"settings": settings}), settings.get("episodes", 0)
         self.order: dict[results.Cell, int] = {}
         self.rows: dict[results.Cell, results.Row] = {}
-        self.episodes: dict[str, dict[results.Cell, EpisodeOutcomes]] = {}  # by task
+        self.episodes: dict[results.Cell, episodes.Episodes] = {}
         manifest = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
             old = files.read_manifest(self.manifest_file, *manifest, "versions")
             self._check_same_run(old, manifest)
             if self.results_file.exists():
-                rows, seed = {row.cell: row for row in results.read(self.results_file)}, _seeds(old)[0]
-                tasks = {row.task for row in rows.values()}
-                self.episodes = {task: read_episodes(self.folder, task, seed) for task in tasks}
-                self.rows = {cell: row for cell, row in rows.items() if cell in self.episodes[row.task]}
+                rows = results.read(self.results_file)
+                self.episodes = _read_episodes(self.folder, rows)
+                self.rows = {row.cell: self._matching(row) for row in rows if row.cell in self.episodes}
             self._grow(old)
         else:
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
@@ -200,6 +152,11 @@ class RunFolder:
     def manifest_file(self) -> pathlib.Path:
         """manifest.json: settings, digests, and the versions and device of each session that ran cells."""
         return self.folder / MANIFEST
+
+    def _matching(self, row: results.Row) -> results.Row:
+        """A kill between writing episodes and the table leaves a row about fewer."""
+        own = self.episodes[row.cell]
+        return row if row.episodes == len(own["solved"]) else episodes.row(row, own, row.seconds)
 
     def _check_same_run(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):
@@ -227,7 +184,7 @@ class RunFolder:
         self.order = {cell: number for number, cell in enumerate(cells)}
         missing = []
         for cell in self.order:
-            done = self.episodes[cell[0]][cell]["seed"] if cell in self.rows else np.zeros(0)
+            done = self.episodes[cell]["seed"] if cell in self.rows else np.zeros(0)
             counts = {seed: int((done == seed).sum()) for seed in self.seeds}
             missing += [
                 (cell, Span(seed, count, self.episodes_a_seed - count))
@@ -256,33 +213,28 @@ class RunFolder:
                 _check_mergeable({**manifest, "folder": self.folder}, lender.manifests[0])
             except errors.ConfigError:
                 continue  # another run, or one that is not whole
-            seeds = " ".join(map(str, sorted(self.seeds)))
-            wanted = {"seed": seeds, "episodes": self.episodes_a_seed * len(self.seeds)}
             rows = [row for row in lender.rows if row.cell in missing]
-            rows = [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
             if rows:
                 self._record_sessions(lender.manifests[0]["versions"])
             for row in rows:
-                self._add(row, lender.episodes[row.cell])
-                missing.discard(row.cell)
+                own = episodes.first_of(lender.episodes[row.cell], self.seeds, self.episodes_a_seed)
+                if len(own["solved"]):
+                    self._add(episodes.row(row, own, row.seconds), own)
+                    missing.discard(row.cell)
 
     def add(self, row: results.Row, outcomes: Any, first: int = 0) -> None:
         """Add finished episodes (``evaluator.Outcomes``) of a cell and a seed; ``row`` is about these, ``first`` their number.
 
         Files are whole, and in the planned order.
         """
-        count = len(outcomes.solved)
-        columns = {"seed": np.full(count, int(row.seed)), "episode": first + np.arange(count)}
-        self._add(row, columns | {name: getattr(outcomes, name) for name in EPISODE_COLUMNS if name not in columns})
+        self._add(row, episodes.of_seed(outcomes, int(row.seed), first))
 
-    def _add(self, row: results.Row, outcomes: EpisodeOutcomes) -> None:
-        outcomes = {name: np.asarray(outcomes[name], dtype) for name, dtype in EPISODE_COLUMNS.items()}
-        episodes = self.episodes.setdefault(row.task, {})
+    def _add(self, row: results.Row, own: episodes.Episodes) -> None:
         if row.cell in self.rows:
-            row, outcomes = _pool((self.rows[row.cell], episodes[row.cell]), (row, outcomes))
-        self.rows[row.cell], episodes[row.cell] = row, outcomes
-        ordered = {cell: episodes[cell] for cell in sorted(episodes, key=self._position)}
-        _write_episodes(self.folder, row.task, ordered)
+            row, own = _pool(self.rows[row.cell], self.episodes[row.cell], row, own)
+        self.rows[row.cell], self.episodes[row.cell] = row, own
+        cells = sorted((cell for cell in self.episodes if cell[0] == row.task), key=self._position)
+        episodes.write(_episodes_file(self.folder, row.task), {cell: self.episodes[cell] for cell in cells})
         files.write_whole(self.results_file, results.csv_text(self.sorted_rows()).encode())
 
     def sorted_rows(self) -> list[results.Row]:

@@ -21,14 +21,13 @@ def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
     """The run folder: ``out``, or one named after the settings, so that the same command finds its run again."""
     if config.out:
         return pathlib.Path(config.out)
-    settings = deciding_settings(config)
-    del settings["episodes"]  # more of them go into the same folder
-    return pathlib.Path("results") / f"sweep-{short_digest(settings)}"
+    return pathlib.Path("results") / f"sweep-{short_digest(deciding_settings(config))}"
 
 
 def deciding_settings(config: settings.SweepConfig) -> dict[str, Any]:
-    """The settings that decide a number."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in run_folder.NOT_DECIDING}
+    """The settings that decide what an episode is like; more episodes go into the same folder."""
+    free = (*run_folder.NOT_DECIDING, *run_folder.GROWING)
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
 
 
 def short_digest(value: Any) -> str:
@@ -59,10 +58,7 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     strategies = sweep_inputs.build_strategies(config)
     task_policies = {task: sweep_inputs.load_task_policy(config, task, path) for task, path in paths.items()}
     for task_policy in task_policies.values():
-        for strategy in strategies.values():
-            if contract.is_foreign(strategy):
-                contract.check(strategy, task_policy.policy)
-            strategy.check(task_policy.policy)
+        sweep_inputs.check_strategies(strategies, task_policy.policy)
     cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task]]
     return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
 
@@ -84,7 +80,7 @@ def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterabl
 def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[results.Cell, run_folder.Span]]) -> None:
     names, tasks = list(sweep.strategies), list(dict.fromkeys(cell[0] for cell, _ in missing))
     evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
-    current_task, evaluate = "", None
+    current_task, evaluate, failures = "", None, []
     with progress.bar("sweep", len(missing)) as advance:
         for done, ((task, name, delay, horizon), span) in enumerate(missing):
             advance(done, len(missing), f"{task} {name} d={delay} s={horizon}")
@@ -97,12 +93,16 @@ def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[r
                     **pair, strategy_index=names.index(name), seed=span.seed, first=span.first, episodes=span.count
                 )
             except evaluator.NotFinite as error:
-                remedy = "nothing of this cell is kept; mend the strategy, its options or the policy"
-                raise evaluator.NotFinite(f"{task} {name} d={delay} s={horizon}: {error}; {remedy}") from error
+                failures.append(f"{task} {name} d={delay} s={horizon}: {error}")
+                continue
             columns = {"task": task, "strategy": name, **pair, "seed": str(span.seed)}
             columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
             run.add(results.summarise(outcomes, **columns), outcomes, span.first)
         advance(len(missing), len(missing))
+    if failures:
+        others = f" (and {len(failures) - 1} more cells)" if len(failures) > 1 else ""
+        remedy = "its episodes are not counted; mend the strategy, its options or the policy"
+        raise evaluator.NotFinite(f"{failures[0]}{others}; {remedy}")
 
 
 def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterator[tuple[str, evaluator.Evaluator]]:

@@ -10,7 +10,7 @@ from rtc_bench.common import errors, files
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.strategies import base, registry
+from rtc_bench.strategies import base, contract, registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +80,19 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     return strategies
 
 
+def check_strategies(strategies: Mapping[str, base.Strategy], policy: flow.FlowPolicy) -> None:
+    """Raise ConfigError for a strategy that the policy lacks something for, or a foreign one that breaks a rule."""
+    for strategy in strategies.values():
+        if contract.is_foreign(strategy):
+            contract.check(strategy, policy)
+        else:
+            strategy.check(policy)
+
+
 def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:
     """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
     identity = {f"policy {task}": task_policy.digest for task, task_policy in task_policies.items()}
     for name, strategy in strategies.items():
-        if not type(strategy).__module__.startswith("rtc_bench."):
+        if contract.is_foreign(strategy):
             identity[f"strategy {name}"] = files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]
     return identity

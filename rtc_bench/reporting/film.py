@@ -78,8 +78,7 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
         task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path)
         env, policy = task_policy.env, task_policy.policy
         ((delay, horizon),) = evaluation_settings.delay_horizon_pairs(config.delay, "auto", policy.config.horizon)
-        for strategy in strategies.values():
-            strategy.check(policy)
+        sweep_inputs.check_strategies(strategies, policy)
     episode = {"seed": config.seed, "episode": config.episode, "delay": delay, "horizon": horizon}
     films = side_by_side(env, policy, strategies, **episode)
     out = pathlib.Path(config.out or f"results/{config.task}.png")

@@ -98,12 +98,6 @@ def _require(holds: bool, method: Callable, rule: str) -> None:
 
 def _describe(tree: Any) -> str:
     """Its structure, with dtypes and shapes for arrays."""
-    leaves, structure = jax.tree.leaves(tree), str(jax.tree.structure(tree))
-    if not leaves:
-        return "nothing"
-    texts = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves]
-    return (
-        texts[0]
-        if structure == str(jax.tree.structure(0))
-        else f"{structure.removeprefix('PyTreeDef')[1:-1]} of {', '.join(texts)}"
-    )
+    structure = str(jax.tree.structure(tree)).removeprefix("PyTreeDef")[1:-1]
+    texts = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
+    return texts[0] if structure == "*" else f"{structure} of {', '.join(texts)}" if texts else structure

@@ -132,7 +132,6 @@ def load(
     for path, (arrays, _) in zip(paths, loaded, strict=True):
         if set(arrays) != set(Expert._fields):
             raise checkpoint.CheckpointError(f"{path}: an expert of an older version; train it again")
-        checkpoint.check_weights(path, arrays)
     trained = {header["seed"]: header["config"] for _, header in loaded[: len(finished)]}
     for path, (_, header) in zip(finished, loaded, strict=False):
         config, first = header["config"], loaded[0][1]["config"]
@@ -143,6 +142,8 @@ def load(
             )
     loaded = [item for item in loaded if trained.get(item[1]["seed"]) == item[1]["config"]]
     good = [(Expert(**arrays), header) for arrays, header in loaded if header[rate] >= min_solve_rate]
+    for expert, header in good:
+        checkpoint.check_weights(f"{folder_of_task}, seed {header['seed']}", expert._asdict())
     if not good:
         rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"
         raise checkpoint.CheckpointError(

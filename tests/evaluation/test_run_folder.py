@@ -3,11 +3,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import test_results
 
 from rtc_bench.common import errors, versions
-from rtc_bench.evaluation import results, run_folder
+from rtc_bench.evaluation import episodes, results, run_folder
 
 SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
 
@@ -42,12 +43,12 @@ def test_episodes_are_kept_in_their_order(tmp_path):
     run.missing(test_results.CELLS)
     for cell in test_results.CELLS:
         run.add(test_results.row(cell), test_results.outcomes())
-    episodes = run_folder.read_episodes(tmp_path, "a")
-    assert list(episodes) == test_results.CELLS[:2]
-    assert episodes[test_results.CELLS[1]]["solved"].tolist() == [True, False, False, False]
-    assert episodes[test_results.CELLS[1]]["total_reward"].tolist() == [1, -1, 0, 0]
-    assert episodes[test_results.CELLS[1]]["length"].tolist() == [10, 20, 256, 256]
-    assert run_folder.read_episodes(tmp_path, "c") == {}
+    cells = episodes.read(tmp_path / "episodes" / "a.parquet", [test_results.row(cell) for cell in test_results.CELLS])
+    assert list(cells) == test_results.CELLS[:2]
+    assert cells[test_results.CELLS[1]]["solved"].tolist() == [True, False, False, False]
+    assert cells[test_results.CELLS[1]]["total_reward"].tolist() == [1, -1, 0, 0]
+    assert cells[test_results.CELLS[1]]["length"].tolist() == [10, 20, 256, 256]
+    assert episodes.read(tmp_path / "episodes" / "c.parquet", []) == {}
 
 
 def test_a_cell_without_its_episodes_is_run_again(tmp_path):
@@ -121,7 +122,7 @@ def test_nothing_half_written_stays(tmp_path):
     [
         ({"delay": 7, "task": "b", "strategy": "rtc"}, {"policy b": "y"}, 2),
         ({"seed": 1}, {}, 0),
-        ({"episodes": 5}, {}, 0),
+        ({"episodes": 5}, {}, 2),
         ({"options": {"rtc": {"schedule": "hard"}}}, {}, 0),
         ({}, {"policy a": "other"}, 0),
     ],
@@ -179,16 +180,49 @@ def test_runs_of_other_seeds_are_pooled_and_paired_by_seed_and_episode(tmp_path)
             add(run, cell, span)
     pooled = run_folder.load(folders)
     assert (pooled.rows[0].episodes, pooled.rows[0].seed) == (12, "0 1 2")
-    one, other = run_folder.align([pooled.episodes[cell], run_folder.load(folders[1:]).episodes[cell]])
+    one, other = episodes.align([pooled.episodes[cell], run_folder.load(folders[1:]).episodes[cell]])
     assert one["seed"].tolist() == other["seed"].tolist() == [0] * 4 + [1] * 4
     assert one["episode"].tolist() == other["episode"].tolist() == [0, 1, 2, 3] * 2
 
 
-def test_runs_that_share_some_episodes_only_are_refused(tmp_path):
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_runs_that_share_some_episodes_count_each_once(tmp_path, order):
     cell = test_results.CELLS[0]
-    for number, seeds in enumerate(([0, 1], [1, 2])):
-        run = run_folder.RunFolder(tmp_path / str(number), {**SETTINGS, "seed": seeds}, {})
+    for number, (seeds, episodes_a_seed) in enumerate((([0, 1], 4), ([1, 2], 4), ([1], 8))):
+        run = run_folder.RunFolder(tmp_path / str(number), {**SETTINGS, "seed": seeds, "episodes": episodes_a_seed}, {})
         for _, span in run.missing([cell]):
             add(run, cell, span)
-    with pytest.raises(errors.ConfigError, match="share some episodes"):
-        run_folder.load([tmp_path / "0", tmp_path / "1"])
+    runs = run_folder.load([tmp_path / str(number) for number in order])
+    assert (runs.rows[0].episodes, runs.rows[0].seed) == (12, "0 1 2")
+    assert runs.episodes[cell]["seed"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_a_kill_between_episodes_and_table_is_mended(tmp_path):
+    cell = test_results.CELLS[0]
+    for episodes_a_seed in (4, 8):
+        run = run_folder.RunFolder(tmp_path, {**SETTINGS, "episodes": episodes_a_seed}, {})
+        table = run.results_file.read_bytes() if run.results_file.exists() else b""
+        for _, span in run.missing([cell]):
+            add(run, cell, span)
+    whole = run.results_file.read_bytes()
+    run.results_file.write_bytes(table)
+    again = run_folder.RunFolder(tmp_path, {**SETTINGS, "episodes": 8}, {})
+    assert again.missing([cell]) == []
+    assert again.rows[cell].episodes == 8
+    assert run_folder.load([tmp_path]).rows[0].episodes == 8
+    assert len(table) < len(whole) + 1
+
+
+def test_episodes_from_before_seeds_were_recorded_have_that_of_their_row(tmp_path):
+    from pyarrow import parquet
+
+    cell = test_results.CELLS[0]
+    run = run_folder.RunFolder(tmp_path, {**SETTINGS, "seed": 3}, {})
+    run.missing([cell])
+    run.add(dataclasses.replace(test_results.row(cell, rate=0.25), seed="3"), test_results.outcomes())
+    path = tmp_path / "episodes" / "a.parquet"
+    parquet.write_table(parquet.read_table(path).drop_columns(["seed", "action_change", "boundary_change"]), path)
+    grown = run_folder.RunFolder(tmp_path, {**SETTINGS, "seed": 1}, {})
+    assert [tuple(span) for _, span in grown.missing([cell])] == [(1, 0, 4)]
+    assert grown.episodes[cell]["seed"].tolist() == [3] * 4
+    assert set(grown.episodes[cell]["action_change"].tolist()) == {np.float32(0.1)}

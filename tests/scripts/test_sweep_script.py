@@ -240,10 +240,6 @@ def test_what_a_wrong_comparison_answers(folder, arguments, answer):
         (["strategy=temporal_ensembling", "options.temporal_ensembling.m=-1000"], "m=-1000.0 is out of range"),
         (["noise_std=nan"], "noise_std=nan is not a finite number"),
         (["strategy=broken.py:Branch"], f"broken.py:{BRANCH_LINE}, Branch: a Python branch on a traced value"),
-        (
-            ["strategy=broken.py:Nan"],
-            f"{TASK} Nan d=0 s=1: actions are inf or nan at control step 3 of episode 0 (seed 0)",
-        ),
         (["options.rtc.schedule=exp"], "options.rtc is set, but strategy= does not list 'rtc'"),
         (["dealy=2"], "unknown setting 'dealy' (did you mean 'delay'?)"),
         (["wandb.mod=online"], "unknown setting 'wandb.mod' (did you mean 'wandb.mode'?)"),
@@ -270,6 +266,21 @@ def test_what_a_wrong_input_answers(folder, arguments, answer):
     assert answer in err
     assert len(err.splitlines()) == 1
     assert not (folder / "hacked").exists()
+
+
+def test_actions_that_are_not_finite_stop_their_cell_alone(folder):
+    arguments = ["policy=policies", *FAST, "strategy=[naive,broken.py:Nan]", "delay=[0,1]", "out=nan"]
+    status, _, err = run(folder, *arguments)
+    answer = (
+        f"error: {TASK} Nan d=0 s=1: actions are inf or nan at control step 3 of episode 0 (seed 0) (and 1 more cells)"
+    )
+    assert (status, err.splitlines()[-1].startswith(answer)) == (2, True), err
+    assert "Traceback" not in err
+    rows = without_seconds(folder / "nan" / "results.csv")[1:]
+    assert [row.split(",")[1] for row in rows] == ["naive", "naive"]
+    status, _, err = run(folder, f"task={TASK}", "policy=policies", "strategy=broken.py:Nan", script="render")
+    assert status == 2
+    assert err.startswith("error: actions are inf or nan at control step 3 of episode 0")
 
 
 def test_settings_of_another_run_are_refused(folder, whole):

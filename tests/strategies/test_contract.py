@@ -66,6 +66,11 @@ class OtherMemory(Good):
         return request.previous, (memory, memory)
 
 
+class NoneForMemory(Good):
+    def plan(self, policy, request, memory):  # here
+        return request.previous, None
+
+
 class MemoryOfOne(Good):
     def init(self, policy, batch):  # here
         return jnp.zeros(4)
@@ -100,6 +105,7 @@ class Check(Good):
             OtherMemory,
             "plan must return memory as init gave it second, float32[3, 2]; it returns (*, *) of float32[3, 2]",
         ),
+        (NoneForMemory, "plan must return memory as init gave it second, (); it returns None"),
         (MemoryOfOne, "init must return arrays [B, ...]; it returns float32[4] for B = 3"),
         (First, "first must return a chunk [B, H, A], float32[3, 8, 2]; it returns float32[3, 2]"),
         (Correct, "correct must return an action [B, A], float32[3, 2]; it returns float32[3, 1]"),
