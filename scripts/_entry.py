@@ -106,8 +106,13 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
         argument, override = _parse(argument, valid)
         _check_override(override, argument, [*valid, *(f"{name}." for name in free)], groups)
         if override.is_sweep_override():
-            hint = "{}=[{}]".format(*argument.split("=", 1))
-            raise errors.ConfigError(f"{argument!r} is a list without brackets; write {shlex.quote(hint)}")
+            key, _, value = argument.partition("=")
+            if key in valid and not valid[key]["list"]:
+                raise errors.ConfigError(
+                    f"{argument!r} is a list, {key} takes one value; write {key}={value.split(',')[0]}"
+                )
+            hint = shlex.quote(f"{key}=[{value}]")
+            raise errors.ConfigError(f"{argument!r} is a list without brackets; write {hint}")
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
         if override.key_or_group in groups:
             argument = f"{override.key_or_group}/{config_name}={argument.partition('=')[2]}"
@@ -126,21 +131,24 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
 
 
 def _parse(argument: str, valid: dict[str, dict]) -> tuple[str, typing.Any]:
-    """Hydra's override, and the argument; a text that hydra would take apart is put into quotes. Raises ConfigError."""
+    """Hydra's override, and the argument; what hydra cannot read, and a text it would take apart, is put into quotes."""
     from hydra.core.override_parser import overrides_parser
     from hydra.errors import HydraException
 
     key, _, value = argument.partition("=")
     escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + "\\" * bool(match[2]) + match[2], value)
-    quoted, is_text = f'{key}="{escaped}"', valid.get(key, {}).get("text")
+    quoted = f'{key}="{escaped}"'
     parse = overrides_parser.OverridesParser.create().parse_override
     try:
         override = parse(argument)
-    except HydraException:
-        if not is_text:
-            raise errors.ConfigError(f"cannot read {argument!r}; write {shlex.quote(quoted)}") from None
+        if not (override.is_sweep_override() and valid.get(key, {}).get("text")):
+            return argument, override
         return quoted, parse(quoted)
-    return (quoted, parse(quoted)) if is_text and override.is_sweep_override() else (argument, override)
+    except HydraException:
+        try:
+            return quoted, parse(quoted)
+        except HydraException:
+            raise errors.ConfigError(f"cannot read {argument!r}; write key=value, see --help") from None
 
 
 def _named(settings_class: type[schema.Settings], arguments: list[str]) -> list[str]:
@@ -190,8 +198,13 @@ def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, 
             keys |= _keys(hint, f"{prefix}{field.name}.")
         else:
             free = hint is dict or typing.get_origin(hint) is dict
-            text = hint is str or set(typing.get_args(hint)) == {str, type(None)}
-            keys[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free, "text": text}
+            kinds = {typing.get_origin(kind) or kind for kind in typing.get_args(hint) or (hint,)}
+            keys[prefix + field.name] = {
+                "comment": comments.get(field.name, ""),
+                "free": free,
+                "text": kinds <= {str, type(None)},
+                "list": bool(kinds & {tuple, typing.Any}) or typing.get_origin(hint) is tuple,
+            }
     return keys
 
 
