@@ -79,7 +79,11 @@ def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterabl
 
 def _play(sweep: PreparedSweep, run: run_folder.RunFolder, cells: list[results.Cell]) -> None:
     config, names = sweep.config, list(sweep.strategies)
-    evaluators = _evaluators(sweep, list(dict.fromkeys(cell[0] for cell in cells)))
+    # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
+    body_counts = {task: len(item.env.scene.moving) for task, item in sweep.task_policies.items()}
+    tasks = sorted(dict.fromkeys(cell[0] for cell in cells), key=body_counts.__getitem__)
+    cells = sorted(cells, key=lambda cell: tasks.index(cell[0]))
+    evaluators = _evaluators(sweep, tasks)
     current_task, evaluate = "", None
     with progress.bar("sweep", len(cells)) as advance:
         for done, (task, name, delay, horizon) in enumerate(cells):
