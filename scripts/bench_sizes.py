@@ -38,7 +38,6 @@ VARIANTS = (  # (settings, share of the data)
     (size(3, 64), 0.5),
     ({**size(3, 64), "epochs": 5}, 1.0),
     ({**size(3, 64), "epochs": 20}, 1.0),
-    (size(3, 96), 1.0),
 )
 
 

@@ -84,7 +84,7 @@ def _is_whole(entry: pathlib.Path) -> bool:
 
 CACHE_WARNING = "Error (?:reading|writing) persistent compilation cache entry for '([^']*)'"
 
-# LLVM's first level takes 4 to 15 % fewer seconds to compile (two tasks), and its programs run as fast: bench_compile.py.
+# LLVM's first level takes 7 to 16 % fewer CPU seconds to compile (three tasks), and its programs run as fast: bench_compile.py.
 CPU_COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
 
 

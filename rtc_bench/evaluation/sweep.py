@@ -78,7 +78,11 @@ def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterabl
 
 
 def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[results.Cell, run_folder.Span]]) -> None:
-    names, tasks = list(sweep.strategies), list(dict.fromkeys(cell[0] for cell, _ in missing))
+    names = list(sweep.strategies)
+    # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
+    body_counts = {task: len(item.env.scene.moving) for task, item in sweep.task_policies.items()}
+    tasks = sorted(dict.fromkeys(cell[0] for cell, _ in missing), key=body_counts.__getitem__)
+    missing = sorted(missing, key=lambda item: tasks.index(item[0][0]))
     evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
     current_task, evaluate, failures = "", None, []
     with progress.bar("sweep", len(missing)) as advance:

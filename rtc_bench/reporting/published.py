@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rtc_bench.analysis import published
 from rtc_bench.common import errors, files, plotting, tables
-from rtc_bench.evaluation import run_folder
+from rtc_bench.evaluation import results, run_folder
 from rtc_bench.reporting import settings
 
 
@@ -26,7 +26,7 @@ def compare(config: settings.ComparePublishedConfig) -> None:
     for name, items in (("cells", cells), ("means", means), ("findings", findings)):
         if items:
             tables.write(published.records(items), out / f"{name}.csv")
-    _draw(cells, means, out / "curves.png")
+    _draw(cells, means, out / "curves.png", results.unique_values(runs.rows, "strategy"))
     source = f"Published: `{config.rates}`. Policies and their sizes differ from ours: compare shapes and orders."
     lines = ["# Beside the published solve rates", "", source, "", "Ours were made by:", ""]
     lines += [*(f"- {session}" for session in runs.sessions), "", "![ours and published](curves.png)", ""]
@@ -72,14 +72,17 @@ def _by_delay(means: Sequence[published.MeanComparison], text) -> tables.Table:
 
 
 def _draw(
-    cells: Sequence[published.CellComparison], means: Sequence[published.MeanComparison], path: pathlib.Path
+    cells: Sequence[published.CellComparison],
+    means: Sequence[published.MeanComparison],
+    path: pathlib.Path,
+    strategies: Sequence[str],
 ) -> None:
-    """Ours solid with their intervals, published dashed, a colour a strategy."""
+    """Ours solid with their intervals, published dashed; each of the run's ``strategies`` in its colour elsewhere."""
     from matplotlib.lines import Line2D
 
-    tasks, strategies = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("task", "strategy"))
+    tasks, compared = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("task", "strategy"))
     figure, axes = plotting.panels(["mean over tasks", *tasks], width=3.2, height=2.6, head=0.6, sharex=True)
-    colours = {name: plotting.style(number)[0] for number, name in enumerate(strategies)}
+    colours = {name: plotting.style(strategies.index(name))[0] for name in compared}
     for axis, task in zip(axes, [None, *tasks], strict=True):
         for name, colour in colours.items():
             if task is None:
