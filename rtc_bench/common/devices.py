@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import compilation_cache
 
 from rtc_bench.common import errors
 
@@ -75,6 +74,8 @@ def _mend_broken_entries(cache: pathlib.Path) -> None:
 
 
 def _is_whole(entry: pathlib.Path) -> bool:
+    from jax._src import compilation_cache  # JAX offers no other way to say which library compressed it
+
     try:
         compilation_cache.decompress_executable(entry.read_bytes())
     except Exception:  # of whichever library compresses
