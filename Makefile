@@ -22,7 +22,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PY) -m pip --version > /dev/null 2>&1 || $(PY) -m ensurepip > /dev/null 2>&1 || \
 	  { echo "error: $(VENV) has no pip, and $(PYTHON) cannot add it; on Debian and Ubuntu: apt install python3-venv, and run make again"; exit 2; }
 	@echo "installing into $(VENV) (a minute or two) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@# not byte-compiled: half the time, and Python compiles what is imported
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

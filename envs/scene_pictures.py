@@ -98,15 +98,19 @@ def animate(
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.94, wspace=0.03, hspace=0.1)
     for axis in axes.flat[len(films) :]:
         axis.set_visible(False)
-    images, last = [], _longest(films) - 1
+    images, last, previous = [], _longest(films) - 1, -1
     for number in [*range(0, last, every), last]:
         for axis, (title, frames) in zip(axes.flat, films.items(), strict=False):
+            if previous >= len(frames) - 1:
+                continue  # its end is shown already
             axis.clear()
             draw(axis, scene, frames[min(number, len(frames) - 1)])
             axis.set_title(title, fontsize=9)
         figure.canvas.draw()
         pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
-        images.append(Image.fromarray(pixels).quantize(64))
+        image = Image.fromarray(pixels)
+        images.append(image.quantize(palette=images[0], dither=Image.Dither.NONE) if images else image.quantize(64))
+        previous = number
     pyplot.close(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     pause = max(20, round(every * frame_time * 1000))  # browsers do not show GIFs faster than this
