@@ -20,7 +20,8 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); run make PYTHON=python3.12"; exit 2; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a minute or two) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock  # half the time; Python compiles what is imported
+	@# not byte-compiled: half the time, and Python compiles what is imported
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
