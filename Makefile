@@ -16,12 +16,14 @@ help: ## what there is to make
 setup: $(STAMP) ## the virtual environment, from requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); run make PYTHON=python3.12"; exit 2; }
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "error: Python 3.11 to 3.14 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); run make PYTHON=python3.12"; exit 2; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || true
+	@$(PY) -m pip --version > /dev/null 2>&1 || $(PY) -m ensurepip > /dev/null 2>&1 || \
+	  { echo "error: $(VENV) has no pip, and $(PYTHON) cannot add it; on Debian and Ubuntu: apt install python3-venv, and run make again"; exit 2; }
 	@echo "installing into $(VENV) (a minute or two) ..."
 	@# not byte-compiled: half the time, and Python compiles what is imported
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

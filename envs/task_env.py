@@ -1,5 +1,7 @@
 """A task as a batched, jittable environment without hidden state."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +15,17 @@ from rtc_bench.envs import scene as scenes
 MAX_STEPS = 256  # control steps an episode may take
 CONTROL_DT = 1 / 30  # s
 START = 1 << 31  # folded into a key for what differs at the start: more than control steps count to
+
+
+def _in_float32(method: Callable) -> Callable:
+    """Results do not depend on whether the caller has turned on JAX's 64 bits."""
+
+    @functools.wraps(method)
+    def wrapped(*args, **kwargs):
+        with jax.enable_x64(False):
+            return method(*args, **kwargs)
+
+    return wrapped
 
 
 class State(NamedTuple):
@@ -42,10 +55,9 @@ class TaskEnv:
             raise ValueError(f"unknown interface {interface!r}; interfaces: {', '.join(tasks.INTERFACES)}")
         if engine not in tasks.ENGINES:
             raise ValueError(f"unknown engine {engine!r}; engines: {', '.join(tasks.ENGINES)}")
-        if not noise_std >= 0:
-            raise ValueError(f"noise_std is {noise_std}; it must be 0 or more")
-        if not start_std >= 0:
-            raise ValueError(f"start_std is {start_std}; it must be 0 or more")
+        for name, value in (("noise_std", noise_std), ("start_std", start_std)):
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{name} is {value}; it must be 0 or more, and finite")
         self.name, self.interface, self.engine_name, self.noise_std = scene.name, interface, engine, float(noise_std)
         self.scene, self.start_std = scene, float(start_std)
         self.max_steps, self.control_dt = MAX_STEPS, CONTROL_DT
@@ -69,31 +81,34 @@ class TaskEnv:
         sizes = {"obs_size": self.obs_size, "action_size": self.action_size}
         return {"task": self.name, "interface": self.interface, **sizes}
 
+    @_in_float32
     def reset(self, key: Array, batch: int) -> tuple[Array, State]:
         """The start: observation [B, O] and state.
 
         Moving bodies' positions (m) and angles (rad) differ by Gaussian noise of ``start_std``, which is 0 in most tasks: all
-        episodes start alike. ``key`` is one typed key, or one per episode [B]: then a start depends on its own key alone.
+        episodes start alike. ``key`` is one key, or one per episode [B]: then a start depends on its own key alone.
         """
         sim = self.engine.initial(batch)
         if self.start_std:
-            displacement = self._noise(_fold_in(key, START), (batch, 3 * len(self.scene.moving)))
+            displacement = self._noise(_fold_in(_typed(key), START), (batch, 3 * len(self.scene.moving)))
             sim = self.engine.displace(sim, self.start_std * displacement.T.reshape(3, -1, batch))
         state = State(sim, jnp.zeros(batch, jnp.int32))
         return self.observe(state), state
 
+    @_in_float32
     def step(
         self, key: Array, state: State, action: Array
     ) -> tuple[Array, State, Array, Array, Array, dict[str, Array]]:
         """One control step (1/30 s).
 
         ``action`` is [B, A]; Gaussian actuation noise is added, then it is clipped to [action_low, action_high]. ``key`` is
-        one typed key, or one per episode [B]: then an episode's noise depends on its own key alone. Returns observation
-        [B, O], state, reward [B] (+1 solved, -1 failed, else 0), terminated [B], truncated [B] and info with
-        ``solved`` [B], ``failed`` [B] and ``distance`` [B], green to blue in metres.
+        one key (``jax.random.key`` or ``PRNGKey``), or one per episode [B]: then an episode's noise depends on its own key
+        alone. Returns observation [B, O], state, reward [B] (+1 solved, -1 failed, else 0), terminated [B], truncated [B]
+        and info with ``solved`` [B], ``failed`` [B] and ``distance`` [B], green to blue in metres.
         """
+        action = jnp.asarray(action, jnp.float32)
         if self.noise_std:
-            action = action + self.noise_std * self._noise(key, action.shape)
+            action = action + self.noise_std * self._noise(_typed(key), action.shape)
         action = jnp.clip(action, self.action_low[None], self.action_high[None])
         motors, thrusters = self._wire(action)
         sim, solved, failed, distance = self.engine.step(state.sim, motors, thrusters)
@@ -119,10 +134,12 @@ class TaskEnv:
             jnp.stack([thrusters.get(i, idle) for i in range(scenes.THRUSTER_BINDINGS)]),
         )
 
+    @_in_float32
     def observe(self, state: State) -> Array:
         """The observation of a state, [B, O]."""
         return self._observe(self.engine.bodies(state.sim))
 
+    @_in_float32
     def distance(self, state: State) -> Array:
         """Green to blue, metres, [B]."""
         return self.engine.distance(state.sim)
@@ -134,6 +151,11 @@ class TaskEnv:
     def where(self, mask: Array, then: State, otherwise: State) -> State:
         """Episode by episode: ``then`` where ``mask`` [B], else ``otherwise``."""
         return jax.tree.map(lambda a, b: jnp.where(mask.reshape((1,) * (a.ndim - 1) + (-1,)), a, b), then, otherwise)
+
+
+def _typed(key: Array) -> Array:
+    """Keys as ``jax.random.PRNGKey`` made them, [2] or [B, 2], as typed ones."""
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
 def _fold_in(key: Array, data: int) -> Array:

@@ -105,6 +105,10 @@ def _read(path: Path, *, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str,
             flat = {name: file.get_tensor(name) for name in file.keys()} if arrays else {}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from None
+    except (TypeError, KeyError, AttributeError) as error:  # of numbers that NumPy does not know, such as float8
+        raise CheckpointError(
+            f"{path}: holds numbers of a kind that NumPy does not know ({error}); save float32"
+        ) from None
     if HEADER_KEY not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not one of rtc_bench's; give one that rtc_bench saved")
     try:
@@ -166,6 +170,16 @@ def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig)
         if wanted.get(name) != shapes.get(name):
             has, needs = (f"of shape {side[name]}" if name in side else "absent" for side in (shapes, wanted))
             raise CheckpointError(f"{path}: {name} is {has}, its configuration says {needs}; copy or train it again")
+    check_weights(path, arrays)
+
+
+def check_weights(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless all arrays are finite floating-point numbers."""
+    for name, leaf in _leaves(arrays).items():
+        if not jnp.issubdtype(leaf.dtype, np.floating):
+            raise CheckpointError(f"{path}: {name} holds {leaf.dtype} numbers; weights are float32, save them as such")
+        if not np.isfinite(leaf).all():
+            raise CheckpointError(f"{path}: {name} holds inf or nan; train it again, at a lower learning rate")
 
 
 def zoo_files() -> dict[str, pathlib.Path]:

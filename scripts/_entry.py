@@ -11,6 +11,7 @@ import inspect
 import os
 import pathlib
 import re
+import shlex
 import sys
 import typing
 
@@ -28,6 +29,8 @@ if pathlib.Path(sys.path[0]).resolve() == SCRIPTS:
     del sys.path[0]
 
 PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
+if not os.environ.get("WANDB_MODE"):  # empty is not set
+    os.environ.pop("WANDB_MODE", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
 
 REMEDIES = {
@@ -92,7 +95,6 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     """The checked settings for a command line. Raises ConfigError."""
     import hydra
     import omegaconf
-    from hydra.core.override_parser import overrides_parser
     from hydra.errors import HydraException
 
     arguments = _named(settings_class, arguments)
@@ -101,12 +103,16 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     overrides = []
     for argument in arguments:
         _check_form(argument, valid)
-        try:
-            override = overrides_parser.OverridesParser.create().parse_override(argument)
-        except HydraException:
-            message = f"cannot read {argument!r}; write key=value, with quotes as in key='\"a b\"'"
-            raise errors.ConfigError(message) from None
+        argument, override = _parse(argument, valid)
         _check_override(override, argument, [*valid, *(f"{name}." for name in free)], groups)
+        if override.is_sweep_override():
+            key, _, value = argument.partition("=")
+            if key in valid and not valid[key]["list"]:
+                raise errors.ConfigError(
+                    f"{argument!r} is a list, {key} takes one value; write {key}={value.split(',')[0]}"
+                )
+            hint = shlex.quote(f"{key}=[{value}]")
+            raise errors.ConfigError(f"{argument!r} is a list without brackets; write {hint}")
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
         if override.key_or_group in groups:
             argument = f"{override.key_or_group}/{config_name}={argument.partition('=')[2]}"
@@ -122,6 +128,27 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     except (HydraException, omegaconf.errors.OmegaConfBaseException) as error:
         raise errors.ConfigError(f"{' '.join(str(error).split())}; see --help") from error
     return settings_class.from_mapping(typing.cast(dict, values))
+
+
+def _parse(argument: str, valid: dict[str, dict]) -> tuple[str, typing.Any]:
+    """Hydra's override, and the argument; what hydra cannot read, and a text it would take apart, is put into quotes."""
+    from hydra.core.override_parser import overrides_parser
+    from hydra.errors import HydraException
+
+    key, _, value = argument.partition("=")
+    escaped = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + "\\" * bool(match[2]) + match[2], value)
+    quoted = f'{key}="{escaped}"'
+    parse = overrides_parser.OverridesParser.create().parse_override
+    try:
+        override = parse(argument)
+        if not (override.is_sweep_override() and valid.get(key, {}).get("text")):
+            return argument, override
+        return quoted, parse(quoted)
+    except HydraException:
+        try:
+            return quoted, parse(quoted)
+        except HydraException:
+            raise errors.ConfigError(f"cannot read {argument!r}; write key=value, see --help") from None
 
 
 def _named(settings_class: type[schema.Settings], arguments: list[str]) -> list[str]:
@@ -157,8 +184,6 @@ def _check_override(override, argument: str, valid: list[str], groups: dict[str,
         raise errors.ConfigError(
             f"unknown setting {key!r}{errors.did_you_mean(key, names)}; settings: {', '.join(names)}"
         )
-    if override.is_sweep_override():
-        raise errors.ConfigError(f"{argument!r} is a list without brackets; write {key}=[{value}]")
 
 
 def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, dict]:
@@ -173,7 +198,13 @@ def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, 
             keys |= _keys(hint, f"{prefix}{field.name}.")
         else:
             free = hint is dict or typing.get_origin(hint) is dict
-            keys[prefix + field.name] = {"comment": comments.get(field.name, ""), "free": free}
+            kinds = {typing.get_origin(kind) or kind for kind in typing.get_args(hint) or (hint,)}
+            keys[prefix + field.name] = {
+                "comment": comments.get(field.name, ""),
+                "free": free,
+                "text": kinds <= {str, type(None)},
+                "list": bool(kinds & {tuple, typing.Any}) or typing.get_origin(hint) is tuple,
+            }
     return keys
 
 

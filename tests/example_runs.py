@@ -11,7 +11,7 @@ from rtc_bench.evaluation import results, run_folder
 def row(task, strategy, delay, horizon=None, rate=0.5, episodes=100):
     low, high = statistics.wilson_interval(round(rate * episodes), episodes)
     measured = {"solve_rate": rate, "ci_low": low, "ci_high": high, "mean_return": rate, "mean_length": 9.0}
-    rest = {"action_change": 0.1, "boundary_change": 0.2, "seed": 0, "policy": "p", "seconds": 1.0}
+    rest = {"action_change": 0.1, "boundary_change": 0.2, "seed": "0", "policy": "p", "seconds": 1.0}
     horizon = max(delay, 1) if horizon is None else horizon
     return results.Row(task, strategy, delay, horizon, episodes, **measured, **rest)
 
@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-SETTINGS = {"seed": 0, "noise_std": 0.1, "strategy": ["naive", "rtc"], "task": "all"}
+SETTINGS = {"seed": 0, "episodes": 100, "noise_std": 0.1, "strategy": ["naive", "rtc"], "task": "all"}
 IDENTITY = {"policy a": "x", "policy b": "y"}
 
 
@@ -33,5 +33,6 @@ def write(folder, rows=ROWS, identity=IDENTITY, **settings):
     for row in rows:
         solved = np.arange(row.episodes) < round(row.solve_rate * row.episodes)
         ends = {"solved": solved, "total_reward": 2 * solved - 1, "length": np.full(row.episodes, 9)}
+        ends |= {name: np.full(row.episodes, getattr(row, name)) for name in ("action_change", "boundary_change")}
         run.add(row, type("Outcomes", (), ends))
     return folder

@@ -8,7 +8,7 @@ import numpy as np
 
 from rtc_bench.analysis import success_curves
 from rtc_bench.common import errors, statistics
-from rtc_bench.evaluation import results, run_folder
+from rtc_bench.evaluation import episodes, results, run_folder
 
 MEAN_OVER_TASKS = "mean"
 MIN_APART = (
@@ -58,7 +58,7 @@ class PairedOutcomes:
             (row.task, row.strategy, (row.delay, row.horizon)): runs.episodes[row.cell] for row in self.rows
         }
 
-    def episodes_by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, run_folder.EpisodeOutcomes]:
+    def episodes_by_task(self, strategy: str, pair: DelayHorizon) -> dict[str, episodes.Episodes]:
         """Task -> episodes, of the tasks where this was run."""
         keys = {task: (task, strategy, pair) for task in self.tasks}
         return {task: self._episodes[key] for task, key in keys.items() if key in self._episodes}
@@ -74,8 +74,7 @@ def compare_strategies(
     """The mean over those of ``pairs`` where both ran, some at each delay; in a task, or over the tasks where they did."""
     delays = {delay for delay, _ in pairs}
     pairs = [pair for pair in pairs if all(outcomes.episodes_by_task(name, pair) for name in (strategy, baseline))]
-    ours, theirs = ([outcomes.episodes_by_task(name, pair) for pair in pairs] for name in (strategy, baseline))
-    episodes_by_task = [*ours, *theirs]  # one a strategy and pair: task -> episodes
+    episodes_by_task = [outcomes.episodes_by_task(name, pair) for name in (strategy, baseline) for pair in pairs]
     tasks = [
         name
         for name in (outcomes.tasks if task == MEAN_OVER_TASKS else [task])
@@ -83,16 +82,22 @@ def compare_strategies(
     ]
     if not tasks or {delay for delay, _ in pairs} < delays:
         return None
-    count = min(len(episodes[name]["solved"]) for episodes in episodes_by_task for name in tasks)
+    aligned = {name: episodes.align([episodes[name] for episodes in episodes_by_task]) for name in tasks}
+    count = min(len(aligned[name][0]["solved"]) for name in tasks)
+    if not count:
+        return None
 
-    def solved(side: list[dict]) -> list[np.ndarray]:  # [count] a task, each the mean over (d, s) pairs
-        return [np.mean([episodes[name]["solved"][:count] for episodes in side], axis=0) for name in tasks]
+    def column(name: str, first: int, last: int) -> list[np.ndarray]:  # [cells, count] a task
+        return [np.stack([cell[name][:count] for cell in aligned[task_name][first:last]]) for task_name in tasks]
+
+    def solved(first: int) -> list[np.ndarray]:  # [count] a task, each the mean over (d, s) pairs
+        return [rates.mean(0) for rates in column("solved", first, first + len(pairs))]
 
     def improvement(index: int) -> float:
-        returns = [[side[index][name]["total_reward"][:count] for name in tasks] for side in (ours, theirs)]
+        returns = [[cells[0] for cells in column("total_reward", i, i + 1)] for i in (index, index + len(pairs))]
         return statistics.probability_of_improvement(*returns)
 
-    our_rates, their_rates = solved(ours), solved(theirs)
+    our_rates, their_rates = solved(0), solved(len(pairs))
     differences = [a - b for a, b in zip(our_rates, their_rates, strict=True)]
     difference, low, high = statistics.mean_interval(differences)
     return Comparison(
@@ -112,22 +117,23 @@ def compare_strategies(
     )
 
 
-def most_telling_episode(outcomes: PairedOutcomes) -> tuple[str, int, int, int]:
-    """(task, delay, horizon, episode) where strategies differ most: solved by the best one, and not by the worst."""
-    best: tuple[float, tuple[str, int, int, int]] | None = None
+def most_telling_episode(outcomes: PairedOutcomes) -> tuple[str, int, int, int, int]:
+    """(task, delay, horizon, seed, episode) where strategies differ most: solved by the best one, and not by the worst."""
+    best: tuple[float, tuple[str, int, int, int, int]] | None = None
     for pair in outcomes.pairs:
         by_strategy = [outcomes.episodes_by_task(name, pair) for name in outcomes.strategies]
         for task in outcomes.tasks:
-            flags = [by_task[task]["solved"] for by_task in by_strategy if task in by_task]
-            solved = sorted(flags, key=lambda flag: flag.mean())
-            if not solved:
+            cells = [by_task[task] for by_task in by_strategy if task in by_task]
+            cells.sort(key=lambda cell: cell["solved"].mean())
+            if not cells:
                 continue
-            worst, leader = solved[0], solved[-1]
-            count = min(len(worst), len(leader))
-            gap = float(leader.mean() - worst.mean())
-            if best is None or gap > best[0]:
-                best = gap, (task, *pair, int((leader[:count] & ~worst[:count]).argmax()))
-    assert best is not None, "a run has a cell"
+            worst, leader = episodes.align([cells[0], cells[-1]])
+            gap = float(leader["solved"].mean() - worst["solved"].mean()) if len(leader["solved"]) else -1.0
+            if gap >= 0 and (best is None or gap > best[0]):
+                index = (leader["solved"] & ~worst["solved"]).argmax()
+                best = gap, (task, *pair, int(leader["seed"][index]), int(leader["episode"][index]))
+    if best is None:
+        raise errors.ConfigError("the strategies were run with other seeds; give runs that share one")
     return best[1]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rtc_bench.analysis import paired_comparison, success_curves
 from rtc_bench.common import errors, statistics, tables
-from rtc_bench.evaluation import results, run_folder
+from rtc_bench.evaluation import episodes, results, run_folder
 
 Rates = dict[results.Cell, float]
 COLUMNS = ("method", "task", "delay", "horizon", "solve_rate")
@@ -121,15 +121,14 @@ class _Run:
     def contrast(self, ahead: Sequence[Side], behind: Sequence[Side]) -> "Contrast | None":
         """The sum of the rates of ``ahead`` less that of ``behind``; None where a cell is missing in some task."""
         sides = [*ahead, *behind]
-        episodes = [self.outcomes.episodes_by_task(name, (delay, horizon)) for name, delay, horizon in sides]
-        if any(set(by_task) != set(self.tasks) for by_task in episodes):
+        by_side = [self.outcomes.episodes_by_task(name, (delay, horizon)) for name, delay, horizon in sides]
+        if any(set(by_task) != set(self.tasks) for by_task in by_side):
             return None
         signs = [1.0] * len(ahead) + [-1.0] * len(behind)
-        count = {task: min(len(by_task[task]["solved"]) for by_task in episodes) for task in self.tasks}
-        differences = [
-            sum(sign * by_task[task]["solved"][: count[task]] for sign, by_task in zip(signs, episodes, strict=True))
-            for task in self.tasks
-        ]
+        aligned = [episodes.align([by_task[task] for by_task in by_side]) for task in self.tasks]
+        if not all(len(cells[0]["solved"]) for cells in aligned):
+            return None
+        differences = [sum(sign * cell["solved"] for sign, cell in zip(signs, cells, strict=True)) for cells in aligned]
         published = sum(sign * self._published(side) for sign, side in zip(signs, sides, strict=True))
         return Contrast(*statistics.mean_interval(differences), published)
 

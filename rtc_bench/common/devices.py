@@ -3,6 +3,8 @@
 import contextlib
 import os
 import pathlib
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,27 +15,75 @@ from rtc_bench.common import errors
 
 
 def setup() -> None:
-    """Call before JAX is first used: one CPU device per core, and compiled programs kept in the user's cache folder.
+    """Call before JAX is first used: one CPU device per core, 32 bits, and compiled programs kept in the user's cache folder.
 
-    RTC_BENCH_DEVICES sets the number of CPU devices, RTC_BENCH_CACHE another cache folder ("off" for none).
+    RTC_BENCH_DEVICES sets the number of CPU devices, RTC_BENCH_CACHE another cache folder ("off" for none). Raises ConfigError
+    for the former, and if JAX has no device.
     """
     count = os.environ.get("RTC_BENCH_DEVICES") or str(min(os.cpu_count() or 1, 16))
     if not count.isdigit() or int(count) < 1:
         raise errors.ConfigError(f"RTC_BENCH_DEVICES is {count!r}; set a number of CPU devices, 1 or more")
     with contextlib.suppress(RuntimeError):  # JAX is already running, with the devices its caller chose
         jax.config.update("jax_num_cpu_devices", int(count))
+    jax.config.update("jax_enable_x64", False)  # whatever JAX_ENABLE_X64 says: all states and networks are float32
+    _setup_cache()
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS")
+        raise errors.ConfigError(
+            f"JAX has no device for JAX_PLATFORMS={wanted} ({_first_line(error)}); for a GPU install "
+            f'"jax[cuda12]=={jax.__version__}" with .venv/bin/pip, for the CPU unset JAX_PLATFORMS'
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _setup_cache() -> None:
     folder = os.environ.get("RTC_BENCH_CACHE")
     if folder == "off" or getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    cache = pathlib.Path(folder) if folder else base / "rtc_bench"
+    cache = pathlib.Path(folder).expanduser() if folder else base / "rtc_bench"
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return  # a read-only home costs compile time, nothing else
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    _mend_broken_entries(cache)
 
+
+def _mend_broken_entries(cache: pathlib.Path) -> None:
+    """Have entries that JAX cannot read, or write whole, removed when it says so; it writes anew what is not there."""
+    warnings.filterwarnings("always", message=CACHE_WARNING)
+    show = warnings.showwarning
+
+    def remove_or_show(message, *args, **kwargs):
+        match = re.match(CACHE_WARNING, str(message))
+        damaged = [path for path in cache.glob(f"{match[1]}-*-cache") if not _is_whole(path)] if match else []
+        for path in damaged:
+            path.unlink(missing_ok=True)
+            print(f"removed a damaged program from {cache}", flush=True)
+        if not damaged:
+            show(message, *args, **kwargs)
+
+    warnings.showwarning = remove_or_show
+
+
+def _is_whole(entry: pathlib.Path) -> bool:
+    from jax._src import compilation_cache  # JAX offers no other way to say which library compressed it
+
+    try:
+        compilation_cache.decompress_executable(entry.read_bytes())
+    except Exception:  # of whichever library compresses
+        return False
+    return True
+
+
+CACHE_WARNING = "Error (?:reading|writing) persistent compilation cache entry for '([^']*)'"
 
 # LLVM's first level takes 7 to 16 % fewer CPU seconds to compile (three tasks), and its programs run as fast: bench_compile.py.
 CPU_COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}

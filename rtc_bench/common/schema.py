@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 import types
 import typing
@@ -43,20 +44,28 @@ def _check_type(name: str, value: Any, hint: Any) -> Any:
         except errors.ConfigError as error:
             raise errors.ConfigError(f"in {name}: {error}") from None
     plain = typing.get_origin(hint) or hint
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+    if plain is float and isinstance(value, int | float) and not isinstance(value, bool):
+        check_finite(name, value)
         return float(value)
     if plain is tuple and isinstance(value, list | tuple):
-        return tuple(value)
+        return tuple(_expanded(item) for item in value)
     if plain in (int, float, str, bool) and (
         not isinstance(value, plain) or isinstance(value, bool) is not (plain is bool)
     ):
         raise errors.ConfigError(f"{name}={value!r} is not {_NAMES[plain]}; give {_NAMES[plain]}")
     if isinstance(hint, types.UnionType):
         return _check_union(name, value, typing.get_args(hint))
-    return value
+    return _expanded(value) if plain is str else value
+
+
+def _expanded(value: Any) -> Any:
+    """A path below ~ as the shell would have it; no other text begins so."""
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _check_union(name: str, value: Any, hints: tuple) -> Any:
+    if float in hints and isinstance(value, float):
+        check_finite(name, value)
     for hint in hints:
         if hint is type(None) and value is None:
             return None
@@ -71,12 +80,37 @@ def _check_union(name: str, value: Any, hints: tuple) -> Any:
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}
 
 
+MOST_NUMBERS = 1000  # of a range
+LARGEST = 3.4e38  # of float32, in which everything is computed
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise ConfigError for inf, nan, and numbers that are inf in float32."""
+    if not abs(value) <= LARGEST:
+        raise errors.ConfigError(f"{name}={value} is not a finite number (of 32 bits); give one")
+
+
 def at_least(settings: Any, **bounds: float) -> None:
-    """Raise ConfigError for the first field below its bound."""
+    """Raise ConfigError for the first field that is below its bound, or not finite."""
     for name, bound in bounds.items():
         value = getattr(settings, name)
+        check_finite(name, value)
         if not value >= bound:
             raise errors.ConfigError(f"{name}={value} is too small; it must be {bound} or more")
+
+
+def check_seed(seed: int, count: int = 1) -> None:
+    """Raise ConfigError unless a seed, and the ``count - 1`` after it, are such as JAX's keys take."""
+    if not 0 <= seed <= 2**32 - count:
+        raise errors.ConfigError(f"seed={seed} is out of range; seeds are from 0 to 2**32 - 1")
+
+
+def check_shares(settings: Any, *names: str) -> None:
+    """Raise ConfigError for the first field that is not between 0 and 1."""
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value <= 1:
+            raise errors.ConfigError(f"{name}={value} is not a share; give a number from 0 to 1")
 
 
 def one_of(settings: Any, **valid: tuple[str, ...]) -> None:
@@ -101,6 +135,8 @@ def whole_numbers(name: str, value: Any, *, words: tuple[str, ...] = ()) -> tupl
         low, high = int(match[1]), int(match[2])
         if low > high:
             raise errors.ConfigError(f"{name}={value} runs backwards; write {name}={high}..{low}")
+        if high - low >= MOST_NUMBERS:
+            raise errors.ConfigError(f"{name}={value} are more than {MOST_NUMBERS} numbers; name fewer")
         return tuple(range(low, high + 1))
     items = tuple(value) if isinstance(value, list | tuple) else (value,)
     items = tuple(int(item) if isinstance(item, str) and item.strip().isdigit() else item for item in items)

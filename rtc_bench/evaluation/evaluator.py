@@ -15,7 +15,12 @@ from rtc_bench.evaluation import timeline
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 
+NEVER = -1
 ACTUATION, FLOW, STRATEGY = 0, 1, 2  # what random numbers of an episode and control step are for
+
+
+class NotFinite(RuntimeError):
+    """A strategy or policy gave actions that are inf or nan; the message names the first episode and control step."""
 
 
 class TracedCell(NamedTuple):
@@ -34,6 +39,7 @@ class Outcomes(NamedTuple):
     length: Any  # control steps
     action_change: Any  # mean |difference| of consecutive actions
     boundary_change: Any  # the same, only where a new chunk takes over
+    not_finite_at: Any  # int32, the control step at which an action was inf or nan and ended the episode; NEVER
 
 
 class _StepCarry(NamedTuple):
@@ -49,6 +55,7 @@ class _StepCarry(NamedTuple):
     change: Array  # [B], sums of |difference|
     boundary_change: Array  # [B]
     boundaries: Array  # [B], counts
+    not_finite_at: Array  # [B] int32
 
 
 class _CycleCarry(NamedTuple):
@@ -78,23 +85,34 @@ class Evaluator:
         self.devices = jax.device_count()
         self.episodes_per_device = -(-batch // self.devices)
         self._sharded = devices.ShardedFunction(self._episodes, shared=3)
+        self._compiled_count = 0  # episodes that a compiled program plays
 
-    def __call__(self, *, seed: int, episodes: int, delay: int, horizon: int, strategy_index: int = 0) -> Outcomes:
+    def __call__(
+        self, *, seed: int, episodes: int, delay: int, horizon: int, strategy_index: int = 0, first: int = 0
+    ) -> Outcomes:
         """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E].
 
-        ``strategy_index`` counts the strategies as they were given.
+        ``strategy_index`` counts the strategies as they were given; ``first`` is the number of the first episode. Raises
+        NotFinite.
         """
-        count = self._episodes_per_run(episodes)
+        count = self._compiled_count or self._episodes_per_run(episodes)
         cell = {"seed": seed, "delay": delay, "horizon": horizon, "strategy_index": strategy_index}
-        parts = [self._sharded(*self._arguments(first, count, **cell)) for first in range(0, episodes, count)]
+        parts = [
+            self._sharded(*self._arguments(number, count, **cell)) for number in range(first, first + episodes, count)
+        ]
         joined = [
             np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves]) for leaves in zip(*parts, strict=True)
         ]
-        return Outcomes(*(leaf[:episodes] for leaf in joined))
+        outcomes = Outcomes(*(leaf[:episodes] for leaf in joined))
+        for episode in np.flatnonzero(outcomes.not_finite_at != NEVER)[:1]:
+            at = outcomes.not_finite_at[episode]
+            raise NotFinite(f"actions are inf or nan at control step {at} of episode {first + episode} (seed {seed})")
+        return outcomes
 
     def compile(self, episodes: int) -> None:
-        """Compile the program that plays so many episodes, so that a call need not; for instance in another thread."""
+        """Compile the program that plays so many episodes or fewer, so that calls need not; for instance in another thread."""
         self.lower(episodes).compile()
+        self._compiled_count = self._episodes_per_run(episodes)
 
     def lower(self, episodes: int) -> jax.stages.Lowered:
         """The program that plays so many episodes, not compiled yet."""
@@ -142,14 +160,20 @@ class Evaluator:
         run = _take(ended, jnp.argsort(ended.number)[:count]).run
         steps = jnp.maximum(run.length - 1, 1)
         return Outcomes(
-            run.solved, run.reward, run.length, run.change / steps, run.boundary_change / jnp.maximum(run.boundaries, 1)
+            run.solved,
+            run.reward,
+            run.length,
+            run.change / steps,
+            run.boundary_change / jnp.maximum(run.boundaries, 1),
+            run.not_finite_at,
         )
 
     def _initial_carry(self, policy: flow.FlowPolicy, cell: TracedCell, keys: Array) -> _CycleCarry:
         batch = keys.shape[0]
         obs, state = self.env.reset(keys, batch)
         zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
-        run = _StepCarry(state, obs, jnp.zeros((batch, self.env.action_size)), no, no, zero, zero, zero, zero, zero)
+        action, never = jnp.zeros((batch, self.env.action_size)), jnp.full(batch, NEVER, jnp.int32)
+        run = _StepCarry(state, obs, action, no, no, zero, zero, zero, zero, zero, never)
         first_chunks = [functools.partial(strategy.first, policy) for strategy in self.strategies]
         chunk = self._switched(cell, "first", first_chunks, obs, self._noise(keys, jnp.int32(0)))
         memory = tuple(strategy.init(policy, batch) for strategy in self.strategies)
@@ -205,7 +229,7 @@ class Evaluator:
     def _action(
         self, policy: flow.FlowPolicy, cell: TracedCell, obs: Array, executing: Array, index: Array, memory
     ) -> Array:
-        """The action [B, A] at a step of a cycle."""
+        """The action [B, A] at a step of a cycle, within no bounds yet."""
 
         def correct(strategy: base.Strategy, own_memory: base.Memory, action: Array) -> Array:
             return strategy.correct(policy, obs, action, index, own_memory)
@@ -215,8 +239,7 @@ class Evaluator:
             functools.partial(correct, strategy, own_memory)
             for strategy, own_memory in zip(self.strategies, memory, strict=True)
         ]
-        action = self._switched(cell, "correct", corrections, action)
-        return jnp.clip(action, self.env.action_low[None], self.env.action_high[None])
+        return self._switched(cell, "correct", corrections, action)
 
     def replay(
         self, *, seed: int, episode: int, delay: int, horizon: int, strategy_index: int = 0
@@ -241,6 +264,8 @@ class Evaluator:
             episodes = episodes._replace(run=run)
             if run.over[0]:
                 break
+        if run.not_finite_at[0] != NEVER:
+            raise NotFinite(f"actions are inf or nan at control step {time} of episode {episode} (seed {seed})")
         frames.append(poses(run.state))
         return [tuple(np.asarray(column)[:, 0] for column in frame) for frame in frames], bool(run.solved[0])
 
@@ -255,6 +280,10 @@ class Evaluator:
 
     def _step(self, run: _StepCarry, action: Array, keys: Array, time: Array, is_boundary: Array) -> _StepCarry:
         noise = _step_keys(keys, time, ACTUATION)
+        finite = jnp.isfinite(action).all(-1)
+        action = jnp.where(
+            finite[:, None], jnp.clip(action, self.env.action_low[None], self.env.action_high[None]), 0.0
+        )
         obs, state, reward, terminated, truncated, info = self.env.step(noise, run.state, action)
         alive = ~run.over
         follows = alive & (time > 0)
@@ -263,13 +292,14 @@ class Evaluator:
             state=state,
             obs=obs,
             action=action,
-            over=run.over | terminated | truncated,
+            over=run.over | terminated | truncated | ~finite,
             solved=run.solved | (info["solved"] & alive),
             reward=run.reward + jnp.where(alive, reward, 0.0),
             length=run.length + alive.astype(jnp.float32),
             change=run.change + change,
             boundary_change=run.boundary_change + jnp.where(is_boundary, change, 0.0),
             boundaries=run.boundaries + (follows & is_boundary).astype(jnp.float32),
+            not_finite_at=jnp.where(alive & ~finite, time, run.not_finite_at),
         )
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ class Row:
     mean_length: float  # control steps
     action_change: float
     boundary_change: float
-    seed: int
+    seed: str  # all of them, with spaces between
     policy: str
     seconds: float
 
@@ -60,7 +61,7 @@ def summarise(outcomes, **columns: Any) -> Row:
         "action_change": outcomes.action_change,
         "boundary_change": outcomes.boundary_change,
     }
-    return Row(**columns, **rates, **{name: float(values.mean()) for name, values in means.items()})
+    return Row(**columns, **rates, **{name: float(values.mean(dtype=float)) for name, values in means.items()})
 
 
 def csv_text(rows: Iterable[Row]) -> str:
@@ -75,6 +76,15 @@ def csv_text(rows: Iterable[Row]) -> str:
     return file.getvalue()
 
 
+def _value(name: str, kind: Any, text: str) -> Any:
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    if name == "seed" and not all(map(str.isdigit, text.split() or "-")):
+        raise ValueError(f"{text!r} are not seeds")
+    return value
+
+
 def read(path: pathlib.Path | str) -> list[Row]:
     """The rows of a results.csv. Raises ConfigError for another kind of file."""
     path = pathlib.Path(path)
@@ -85,7 +95,9 @@ def read(path: pathlib.Path | str) -> list[Row]:
         if names != tuple(name for name in COLUMNS if name in (*names, *REQUIRED)):
             raise errors.ConfigError(f"{path}: not a results.csv of rtc_bench (columns differ); give a run folder")
         try:
-            return [Row(**{name: column_types[name](text) for name, text in line.items()}) for line in reader]
+            return [
+                Row(**{name: _value(name, column_types[name], text) for name, text in line.items()}) for line in reader
+            ]
         except (TypeError, ValueError) as error:
             raise errors.ConfigError(
                 f"{path}: line {reader.line_num} is damaged ({error}); delete that line and run the sweep again"

@@ -3,52 +3,27 @@
 import dataclasses
 import json
 import pathlib
-import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rtc_bench.common import errors, files, schema, versions
-from rtc_bench.evaluation import results
+from rtc_bench.evaluation import episodes, results
 from rtc_bench.strategies import registry
 
 NOT_DECIDING = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
-MUST_AGREE = ("interface", "engine", "noise_std", "flow_steps", "seed")  # settings that merged runs have in common
+GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
+MUST_AGREE = ("interface", "engine", "noise_std", "flow_steps")  # settings that merged runs have in common
 MANIFEST = "manifest.json"
 
-EpisodeOutcomes = dict[str, np.ndarray]  # of one cell, by column: each [E], in the episodes' order
-EPISODE_COLUMNS = {"solved": "bool", "total_reward": "int8", "length": "int16"}
 
+class Span(NamedTuple):
+    """Episodes of a seed."""
 
-def read_episodes(folder: pathlib.Path | str, task: str) -> dict[results.Cell, EpisodeOutcomes]:
-    """Cell -> its episodes. Strategies met the same random numbers in the same episode, so that cells can be paired."""
-    from pyarrow import parquet
-
-    path = pathlib.Path(folder) / "episodes" / f"{task}.parquet"
-    if not path.is_file():
-        return {}
-    try:
-        table = parquet.read_table(path, columns=["strategy", "delay", "horizon", *EPISODE_COLUMNS]).to_pandas()
-    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are among them
-        remedy = "delete it and run the sweep again"
-        raise errors.ConfigError(f"{path}: not a whole table of episodes ({error}); {remedy}") from error
-    groups = table.groupby(["strategy", "delay", "horizon"], sort=False)
-    return {(task, *cell): {name: group[name].to_numpy() for name in EPISODE_COLUMNS} for cell, group in groups}
-
-
-def _write_episodes(folder: pathlib.Path, task: str, episodes: Mapping[results.Cell, EpisodeOutcomes]) -> None:
-    import pyarrow as pa
-
-    columns: dict[str, list] = {"strategy": [], "delay": [], "horizon": [], "episode": []}
-    for (_, *cell), outcomes in episodes.items():
-        count = len(outcomes["solved"])
-        for name, value in zip(columns, (*cell, None), strict=True):
-            columns[name].append(np.arange(count) if value is None else np.full(count, value))
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    for name, dtype in EPISODE_COLUMNS.items():
-        joined[name] = np.concatenate([outcomes[name] for outcomes in episodes.values()]).astype(dtype)
-    files.write_parquet(folder / "episodes" / f"{task}.parquet", pa.table(joined))
+    seed: int
+    first: int
+    count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +31,18 @@ class LoadedRuns:
     """The cells of one run folder, or of several that go together."""
 
     rows: list[results.Row]
-    episodes: dict[results.Cell, EpisodeOutcomes]
+    episodes: dict[results.Cell, episodes.Episodes]
     manifests: list[dict[str, Any]]  # one a folder, with "folder"
     sessions: list[str]  # what made them, a line a session
 
 
 def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
-    """Cells of all folders; of a cell that two hold, the one with more episodes.
+    """Cells of all folders; those that two hold are pooled: episodes of several seeds, or of the longer run.
 
-    Raises ConfigError where there are no results, or where runs met other policies, strategies or random numbers.
+    Raises ConfigError where there are no results, or where runs met other policies or strategies.
     """
     rows: dict[results.Cell, results.Row] = {}
-    episodes: dict[results.Cell, EpisodeOutcomes] = {}
+    cells: dict[results.Cell, episodes.Episodes] = {}
     manifests: list[dict[str, Any]] = []
     for folder in map(pathlib.Path, folders):
         if not (folder / "results.csv").is_file():
@@ -76,27 +51,53 @@ def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
         for other in manifests:
             _check_mergeable(other, manifest)
         manifests.append(manifest)
-        for row, outcomes in _read_cells(folder):
-            if row.cell not in rows or rows[row.cell].episodes < row.episodes:
-                rows[row.cell], episodes[row.cell] = row, outcomes
+        for row, own in _read_cells(folder):
+            if row.cell in rows:
+                row, own = _pool(rows[row.cell], cells[row.cell], row, own)
+            rows[row.cell], cells[row.cell] = row, own
     if not rows:
         raise errors.ConfigError(f"{folders[0]}/results.csv has no rows yet; let the sweep finish a cell")
     line = "`{command}` at commit `{commit:.12}`, jax {jax}, {device}"
     sessions = [
         {"command": "(command not recorded)", **session} for manifest in manifests for session in manifest["versions"]
     ]
-    return LoadedRuns(list(rows.values()), episodes, manifests, [line.format(**session) for session in sessions])
+    return LoadedRuns(list(rows.values()), cells, manifests, [line.format(**session) for session in sessions])
 
 
-def _read_cells(folder: pathlib.Path) -> list[tuple[results.Row, EpisodeOutcomes]]:
+def _read_cells(folder: pathlib.Path) -> list[tuple[results.Row, episodes.Episodes]]:
     rows = results.read(folder / "results.csv")
-    episodes: dict[results.Cell, EpisodeOutcomes] = {}
-    for task in dict.fromkeys(row.task for row in rows):
-        episodes |= read_episodes(folder, task)
+    cells = _read_episodes(folder, rows)
     for row in rows:
-        if row.cell not in episodes:
+        if row.cell not in cells:
             raise errors.ConfigError(f"{folder}: {row.cell} lacks its episodes; run the same sweep again")
-    return [(row, episodes[row.cell]) for row in rows]
+    return [(row, cells[row.cell]) for row in rows]
+
+
+def _read_episodes(folder: pathlib.Path, rows: Sequence[results.Row]) -> dict[results.Cell, episodes.Episodes]:
+    files_by_task = {task: _episodes_file(folder, task) for task in dict.fromkeys(row.task for row in rows)}
+    cells: dict[results.Cell, episodes.Episodes] = {}
+    for task, path in files_by_task.items():
+        cells |= episodes.read(path, [row for row in rows if row.task == task])
+    return cells
+
+
+def _episodes_file(folder: pathlib.Path, task: str) -> pathlib.Path:
+    return folder / "episodes" / f"{task}.parquet"
+
+
+def _pool(
+    row: results.Row, own: episodes.Episodes, other_row: results.Row, other: episodes.Episodes
+) -> tuple[results.Row, episodes.Episodes]:
+    """The episodes of a cell that either has, and the row about them."""
+    pooled = episodes.pool(own, other)
+    for whole_row, whole in ((row, own), (other_row, other)):
+        if len(whole["solved"]) == len(pooled["solved"]):
+            return whole_row, pooled
+    return episodes.row(row, pooled, row.seconds + other_row.seconds), pooled
+
+
+def _seeds(manifest: Mapping[str, Any]) -> tuple[int, ...]:
+    return schema.whole_numbers("seed", manifest["settings"].get("seed", 0))
 
 
 def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -120,21 +121,24 @@ def _strategy_names(manifest: Mapping[str, Any]) -> set[str]:
 
 
 class RunFolder:
-    """A run folder that is being filled; opening it again continues."""
+    """A run folder that is being filled; opening it again continues, and with more episodes or other seeds it grows."""
 
     def __init__(self, folder: pathlib.Path | str, settings: Mapping[str, Any], identity: Mapping[str, Any]):
         """``identity``: digests of policies and foreign strategies. Raises ConfigError for the folder of another run."""
         self.folder = pathlib.Path(folder)
+        self.seeds, self.episodes_a_seed = _seeds({"settings": settings}), settings.get("episodes", 0)
         self.order: dict[results.Cell, int] = {}
         self.rows: dict[results.Cell, results.Row] = {}
-        self.episodes: dict[str, dict[results.Cell, EpisodeOutcomes]] = {}  # by task
+        self.episodes: dict[results.Cell, episodes.Episodes] = {}
         manifest = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
-            self._check_same_run(files.read_manifest(self.manifest_file, *manifest, "versions"), manifest)
+            old = files.read_manifest(self.manifest_file, *manifest, "versions")
+            self._check_same_run(old, manifest)
             if self.results_file.exists():
-                rows = {row.cell: row for row in results.read(self.results_file)}
-                self.episodes = {task: read_episodes(self.folder, task) for task in {row.task for row in rows.values()}}
-                self.rows = {cell: row for cell, row in rows.items() if cell in self.episodes[row.task]}
+                rows = results.read(self.results_file)
+                self.episodes = _read_episodes(self.folder, rows)
+                self.rows = {row.cell: self._matching(row) for row in rows if row.cell in self.episodes}
+            self._grow(old)
         else:
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
             files.write_manifest(self.manifest_file, {**manifest, "versions": [versions.collect()]})
@@ -149,9 +153,14 @@ class RunFolder:
         """manifest.json: settings, digests, and the versions and device of each session that ran cells."""
         return self.folder / MANIFEST
 
+    def _matching(self, row: results.Row) -> results.Row:
+        """A kill between writing episodes and the table leaves a row about fewer."""
+        own = self.episodes[row.cell]
+        return row if row.episodes == len(own["solved"]) else episodes.row(row, own, row.seconds)
+
     def _check_same_run(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):
-            for name in sorted({*old[part], *new[part]} - set(NOT_DECIDING)):
+            for name in sorted({*old[part], *new[part]} - {*NOT_DECIDING, *GROWING}):
                 before, now = old[part].get(name), new[part].get(name)
                 if before != now:
                     raise errors.ConfigError(
@@ -159,10 +168,29 @@ class RunFolder:
                         f"give another out=, or delete that folder"
                     )
 
-    def missing(self, cells: Iterable[results.Cell]) -> list[results.Cell]:
-        """Fix the order of the table; returns the cells still to run. Whatever code runs them goes into the manifest."""
+    def _grow(self, manifest: dict[str, Any]) -> None:
+        """Say in config.yaml and the manifest what the folder will hold, if that is more than it was made for."""
+        old = manifest["settings"]
+        seeds = sorted({*_seeds(manifest), *self.seeds})
+        grown = {"seed": seeds if len(seeds) > 1 else seeds[0]}
+        grown |= {"episodes": max(old.get("episodes", 0), self.episodes_a_seed)}
+        if any(old.get(name) != value for name, value in grown.items()):
+            manifest = {**manifest, "settings": {**old, **grown}}
+            files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
+            files.write_manifest(self.manifest_file, manifest)
+
+    def missing(self, cells: Iterable[results.Cell]) -> list[tuple[results.Cell, Span]]:
+        """Fix the order of the table; returns what is still to run. Whatever code runs it goes into the manifest."""
         self.order = {cell: number for number, cell in enumerate(cells)}
-        missing = [cell for cell in self.order if cell not in self.rows]
+        missing = []
+        for cell in self.order:
+            done = self.episodes[cell]["seed"] if cell in self.rows else np.zeros(0)
+            counts = {seed: int((done == seed).sum()) for seed in self.seeds}
+            missing += [
+                (cell, Span(seed, count, self.episodes_a_seed - count))
+                for seed, count in counts.items()
+                if count < self.episodes_a_seed
+            ]
         if missing:
             self._record_sessions([versions.collect()])
         return missing
@@ -185,21 +213,28 @@ class RunFolder:
                 _check_mergeable({**manifest, "folder": self.folder}, lender.manifests[0])
             except errors.ConfigError:
                 continue  # another run, or one that is not whole
-            episodes = manifest["settings"]["episodes"]
-            rows = [row for row in lender.rows if row.cell in missing and row.episodes == episodes]
+            rows = [row for row in lender.rows if row.cell in missing]
             if rows:
                 self._record_sessions(lender.manifests[0]["versions"])
             for row in rows:
-                self.add(row, types.SimpleNamespace(**lender.episodes[row.cell]))
-                missing.discard(row.cell)
+                own = episodes.first_of(lender.episodes[row.cell], self.seeds, self.episodes_a_seed)
+                if len(own["solved"]):
+                    self._add(episodes.row(row, own, row.seconds), own)
+                    missing.discard(row.cell)
 
-    def add(self, row: results.Row, outcomes: Any) -> None:
-        """Add a finished cell and its episodes (``evaluator.Outcomes``); files are whole, and in the planned order."""
-        self.rows[row.cell] = row
-        episodes = self.episodes.setdefault(row.task, {})
-        episodes[row.cell] = {name: np.asarray(getattr(outcomes, name)) for name in EPISODE_COLUMNS}
-        ordered = {cell: episodes[cell] for cell in sorted(episodes, key=self._position)}
-        _write_episodes(self.folder, row.task, ordered)
+    def add(self, row: results.Row, outcomes: Any, first: int = 0) -> None:
+        """Add finished episodes (``evaluator.Outcomes``) of a cell and a seed; ``row`` is about these, ``first`` their number.
+
+        Files are whole, and in the planned order.
+        """
+        self._add(row, episodes.of_seed(outcomes, int(row.seed), first))
+
+    def _add(self, row: results.Row, own: episodes.Episodes) -> None:
+        if row.cell in self.rows:
+            row, own = _pool(self.rows[row.cell], self.episodes[row.cell], row, own)
+        self.rows[row.cell], self.episodes[row.cell] = row, own
+        cells = sorted((cell for cell in self.episodes if cell[0] == row.task), key=self._position)
+        episodes.write(_episodes_file(self.folder, row.task), {cell: self.episodes[cell] for cell in cells})
         files.write_whole(self.results_file, results.csv_text(self.sorted_rows()).encode())
 
     def sorted_rows(self) -> list[results.Row]:

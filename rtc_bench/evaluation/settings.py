@@ -1,6 +1,7 @@
 """Settings of sweeps and comparisons: what is played, under which delays and horizons, and where it is logged."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,11 @@ class WandbConfig(schema.Settings):
     film: bool = True  # log one episode under every strategy as a video
 
     def __post_init__(self):
-        schema.one_of(self, mode=WANDB_MODES)
+        try:
+            schema.one_of(self, mode=WANDB_MODES)
+        except errors.ConfigError as error:
+            from_environment = os.environ.get("WANDB_MODE") == self.mode
+            raise errors.ConfigError(f"{error}" + ", and WANDB_MODE sets it" * from_environment) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,22 +40,22 @@ class SweepConfig(schema.Settings):
     strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
     delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
-    episodes: int = 256  # a cell
+    episodes: int = 256  # a cell and seed; more of them go on from those that the run folder has
     policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors (also one level down)
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     engine: str = "fast"  # physics: fast, or kinetix for the stock engine
     noise_std: float = 0.1  # actuation noise, in units of action
     flow_steps: int = 5  # n, Euler steps of flow time
-    seed: int = 0  # of all random numbers; strategies meet the same ones
+    seed: Any = 0  # of all random numbers, the same for all strategies: one, a list or 0..2, whose episodes are pooled
     batch: int = 512  # episodes at once, over all devices
     out: str | None = None  # run folder; null for one named after the settings
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
     wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
 
     def __post_init__(self):
-        schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0, seed=0)
-        if self.seed >= 2**32:  # JAX's keys take no more
-            raise errors.ConfigError(f"seed={self.seed} is too large; it must be below 2**32")
+        schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0)
+        for seed in self.seeds:
+            schema.check_seed(seed)
         schema.one_of(self, interface=envs.INTERFACES, engine=envs.ENGINES)
         if not self.strategies or not self.task:
             name = "task" if self.strategies else "strategy"
@@ -68,6 +73,11 @@ class SweepConfig(schema.Settings):
     def strategies(self) -> tuple[str, ...]:
         """The strategies, always as a tuple."""
         return schema.as_tuple(self.strategy)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, always as a tuple."""
+        return schema.whole_numbers("seed", self.seed)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from rtc_bench import policies
 from rtc_bench.common import devices, progress
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
-from rtc_bench.strategies import base, registry
+from rtc_bench.strategies import base, contract, registry
 
 
 def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
@@ -25,8 +25,9 @@ def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
 
 
 def deciding_settings(config: settings.SweepConfig) -> dict[str, Any]:
-    """The settings that decide a number."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in run_folder.NOT_DECIDING}
+    """The settings that decide what an episode is like; more episodes go into the same folder."""
+    free = (*run_folder.NOT_DECIDING, *run_folder.GROWING)
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
 
 
 def short_digest(value: Any) -> str:
@@ -57,8 +58,7 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     strategies = sweep_inputs.build_strategies(config)
     task_policies = {task: sweep_inputs.load_task_policy(config, task, path) for task, path in paths.items()}
     for task_policy in task_policies.values():
-        for strategy in strategies.values():
-            strategy.check(task_policy.policy)
+        sweep_inputs.check_strategies(strategies, task_policy.policy)
     cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task]]
     return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
 
@@ -71,41 +71,51 @@ def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterabl
     run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity)
     run.borrow(sweep.cells, lenders)
     missing = run.missing(sweep.cells)
-    done = len(sweep.cells) - len(missing)
+    done = len(sweep.cells) - len({cell for cell, _ in missing})
     print(f"{len(sweep.cells)} cells, {done} of them done before -> {folder}", flush=True)
     _play(sweep, run, missing)
     return bool(missing)
 
 
-def _play(sweep: PreparedSweep, run: run_folder.RunFolder, cells: list[results.Cell]) -> None:
-    config, names = sweep.config, list(sweep.strategies)
+def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[results.Cell, run_folder.Span]]) -> None:
+    names = list(sweep.strategies)
     # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
     body_counts = {task: len(item.env.scene.moving) for task, item in sweep.task_policies.items()}
-    tasks = sorted(dict.fromkeys(cell[0] for cell in cells), key=body_counts.__getitem__)
-    cells = sorted(cells, key=lambda cell: tasks.index(cell[0]))
-    evaluators = _evaluators(sweep, tasks)
-    current_task, evaluate = "", None
-    with progress.bar("sweep", len(cells)) as advance:
-        for done, (task, name, delay, horizon) in enumerate(cells):
-            advance(done, len(cells), f"{task} {name} d={delay} s={horizon}")
+    tasks = sorted(dict.fromkeys(cell[0] for cell, _ in missing), key=body_counts.__getitem__)
+    missing = sorted(missing, key=lambda item: tasks.index(item[0][0]))
+    evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
+    current_task, evaluate, failures = "", None, []
+    with progress.bar("sweep", len(missing)) as advance:
+        for done, ((task, name, delay, horizon), span) in enumerate(missing):
+            advance(done, len(missing), f"{task} {name} d={delay} s={horizon}")
             began = time.perf_counter()
             if current_task != task:
                 current_task, evaluate = next(evaluators)
             pair = {"delay": delay, "horizon": horizon}
-            outcomes = evaluate(seed=config.seed, episodes=config.episodes, **pair, strategy_index=names.index(name))
-            columns = {"task": task, "strategy": name, **pair, "seed": config.seed}
+            try:
+                outcomes = evaluate(
+                    **pair, strategy_index=names.index(name), seed=span.seed, first=span.first, episodes=span.count
+                )
+            except evaluator.NotFinite as error:
+                failures.append(f"{task} {name} d={delay} s={horizon}: {error}")
+                continue
+            columns = {"task": task, "strategy": name, **pair, "seed": str(span.seed)}
             columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
-            run.add(results.summarise(outcomes, **columns), outcomes)
-        advance(len(cells), len(cells))
+            run.add(results.summarise(outcomes, **columns), outcomes, span.first)
+        advance(len(missing), len(missing))
+    if failures:
+        others = f" (and {len(failures) - 1} more cells)" if len(failures) > 1 else ""
+        remedy = "its episodes are not counted; mend the strategy, its options or the policy"
+        raise evaluator.NotFinite(f"{failures[0]}{others}; {remedy}")
 
 
-def _evaluators(sweep: PreparedSweep, tasks: list[str]) -> Iterator[tuple[str, evaluator.Evaluator]]:
+def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterator[tuple[str, evaluator.Evaluator]]:
     """Each task's evaluator; the next one compiles while one is used, because compiling leaves a core idle."""
 
     def compiled(task: str) -> evaluator.Evaluator:
         env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
         evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
-        evaluate.compile(sweep.config.episodes)
+        contract.calling(list(sweep.strategies.values()), lambda: evaluate.compile(episodes))
         return evaluate
 
     pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to

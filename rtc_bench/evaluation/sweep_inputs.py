@@ -10,7 +10,7 @@ from rtc_bench.common import errors, files
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.strategies import base, registry
+from rtc_bench.strategies import base, contract, registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,21 +74,25 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     strategies = {}
     for name, spec in specs.items():
         options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
-        try:
-            strategies[name] = registry.build(spec, **options)
-        except errors.ConfigError:
-            raise
-        except (TypeError, ValueError) as error:  # a strategy's own check of its fields
-            raise errors.ConfigError(f"options.{name}: {error}") from error
+        strategies[name] = registry.build(spec, **options)
     if len(specs) < len(config.strategies):
         raise errors.ConfigError(f"strategy={list(config.strategies)} names one twice; list each once")
     return strategies
+
+
+def check_strategies(strategies: Mapping[str, base.Strategy], policy: flow.FlowPolicy) -> None:
+    """Raise ConfigError for a strategy that the policy lacks something for, or a foreign one that breaks a rule."""
+    for strategy in strategies.values():
+        if contract.is_foreign(strategy):
+            contract.check(strategy, policy)
+        else:
+            strategy.check(policy)
 
 
 def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:
     """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
     identity = {f"policy {task}": task_policy.digest for task, task_policy in task_policies.items()}
     for name, strategy in strategies.items():
-        if not type(strategy).__module__.startswith("rtc_bench."):
+        if contract.is_foreign(strategy):
             identity[f"strategy {name}"] = files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]
     return identity

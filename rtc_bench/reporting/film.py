@@ -60,7 +60,6 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
     """Simulate one episode and save its picture. Raises UnknownTask, ConfigError, CheckpointError."""
     envs.tasks.check_name(config.task)
     devices.setup()
-    delay, horizon = evaluation_settings.delay_horizon_pairs(config.delay, "auto", policies.PREDICTION_HORIZON)[0]
     strategies: dict[str, base.Strategy]
     if config.policy in ("none", "random"):
         env = envs.make(config.task)
@@ -70,7 +69,7 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
         delay, horizon = 0, policies.PREDICTION_HORIZON
     else:
         sweep_config = evaluation_settings.SweepConfig(
-            task=config.task, policy=config.policy, strategy=config.strategies
+            task=config.task, policy=config.policy, strategy=config.strategies, interface=config.interface
         )
         strategies, path = (
             sweep_inputs.build_strategies(sweep_config),
@@ -78,8 +77,8 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
         )
         task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path)
         env, policy = task_policy.env, task_policy.policy
-        for strategy in strategies.values():
-            strategy.check(policy)
+        ((delay, horizon),) = evaluation_settings.delay_horizon_pairs(config.delay, "auto", policy.config.horizon)
+        sweep_inputs.check_strategies(strategies, policy)
     episode = {"seed": config.seed, "episode": config.episode, "delay": delay, "horizon": horizon}
     films = side_by_side(env, policy, strategies, **episode)
     out = pathlib.Path(config.out or f"results/{config.task}.png")

@@ -100,9 +100,9 @@ def film_episode(
     if missing := [name for name in outcomes.strategies if name not in strategies]:
         raise errors.ConfigError(f"no settings say what strategy {missing[0]!r} is")
     strategies = {name: strategies[name] for name in outcomes.strategies}
-    task, delay, horizon, number = paired_comparison.most_telling_episode(outcomes)
+    task, delay, horizon, seed, number = paired_comparison.most_telling_episode(outcomes)
     task_policy = _load_task_policy(runs, task)
-    episode = {"seed": runs.rows[0].seed, "delay": delay, "horizon": horizon, "episode": number}
+    episode = {"seed": seed, "delay": delay, "horizon": horizon, "episode": number}
     films = film.side_by_side(task_policy.env, task_policy.policy, strategies, **episode)
     for path in paths:
         film.save(task_policy.env, films, path, every=2)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
+from rtc_bench import envs
 from rtc_bench.common import errors, schema
 
 
@@ -13,6 +14,7 @@ class RenderConfig(schema.Settings):
     task: str
     policy: str = "zoo"  # zoo (the shipped policy), a checkpoint, random, or none (zero actions)
     strategy: str | tuple[str, ...] = "naive"  # for a policy; a list shows the same episode under each
+    interface: str = "compact"  # what the policy was made for: compact or kinetix
     delay: int = 0  # d, control steps, for a policy; s = max(d, 1)
     frames: int = 6  # of a film strip
     seed: int = 0
@@ -20,7 +22,9 @@ class RenderConfig(schema.Settings):
     out: str | None = None  # .gif: animation; .png, .pdf, ...: film strips; null: results/<task>.png
 
     def __post_init__(self):
-        schema.at_least(self, delay=0, frames=1, seed=0, episode=0)
+        schema.at_least(self, delay=0, frames=1, episode=0)
+        schema.check_seed(self.seed)
+        schema.one_of(self, interface=envs.INTERFACES)
 
     @property
     def strategies(self) -> tuple[str, ...]:

@@ -40,6 +40,9 @@ class Strategy:
 
     def __post_init__(self):
         schema.at_least(self, flow_steps=1)
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), float):
+                schema.check_finite(field.name, value)
 
     def check(self, policy: flow.FlowPolicy) -> None:
         """Called before anything runs: raise ConfigError if the policy lacks what the strategy needs."""

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import pathlib
 import sys
 import traceback
@@ -43,7 +44,16 @@ def build(spec: str, **options: Any):
         if name not in fields:
             near = errors.did_you_mean(name, fields)
             raise errors.ConfigError(f"strategy {spec!r} has no option {name!r}{near}; options: {', '.join(fields)}")
-    return cls(**{**fixed, **schema.check_types(cls, options)})
+    values = {**fixed, **schema.check_types(cls, options)}
+    try:
+        return cls(**values)
+    except errors.ConfigError:
+        raise
+    except Exception as error:  # of a foreign strategy's own checks
+        line = _line(error, inspect.getfile(cls))
+        raise errors.ConfigError(
+            f"strategy {spec!r} with {values}: {type(error).__name__}: {error} ({line})"
+        ) from error
 
 
 def name_of(spec: str) -> str:
@@ -74,7 +84,7 @@ def _imported(target: str):
         ) from error
     except Exception as error:  # whatever the code of a foreign module does
         raise UnknownStrategy(
-            f"strategy {target!r} cannot be imported: {type(error).__name__}: {error} ({_line(error)})"
+            f"strategy {target!r} cannot be imported: {type(error).__name__}: {error} ({_line(error, source)})"
         ) from error
     cls = getattr(module, name, None)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "plan")):
@@ -90,12 +100,13 @@ def _is_strategy(value: Any, module: types.ModuleType) -> bool:
     return isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "plan")
 
 
-def _line(error: Exception) -> str:
-    """Where in a foreign file it happened."""
+def _line(error: Exception, source: str) -> str:
+    """Where in a foreign file, or else in what it called, it happened."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}"
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}:{last.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(pathlib.Path(source).resolve())]
+    return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
 
 
 def _from_module(name: str):

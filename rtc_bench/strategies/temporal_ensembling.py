@@ -3,10 +3,14 @@
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rtc_bench.common import errors
 from rtc_bench.strategies import base
+
+LARGEST_M = 100.0  # beyond, the weights of two chunks cannot be compared in float32
 
 
 class ChunkStore(NamedTuple):
@@ -34,7 +38,14 @@ class TemporalEnsembling(base.Strategy):
     is counted once.
     """
 
-    decay: float = 0.0  # weight exp(-decay * age) of a chunk, age in control steps; 0 is the plain mean
+    m: float = (
+        0.0  # ACT's: weight exp(-m * i), i control steps after the oldest; > 0 trusts old chunks, 0 is the plain mean
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if abs(self.m) > LARGEST_M:
+            raise errors.ConfigError(f"m={self.m} is out of range; give a number from -{LARGEST_M:g} to {LARGEST_M:g}")
 
     def init(self, policy, batch):
         """An empty store."""
@@ -51,9 +62,8 @@ class TemporalEnsembling(base.Strategy):
             jnp.concatenate([jnp.ones((batch, 1, size), bool), memory.known[:, :-1]], 1),
             jnp.concatenate([jnp.zeros((batch, 1), jnp.int32), memory.age[:, :-1]], 1),
         )
-        trust = jnp.exp(-self.decay * chunks.age.astype(jnp.float32))
-        weights = jnp.where(chunks.known, trust[:, :, None], 0.0)  # [B, slot, step]
-        weights = weights / weights.sum(1, keepdims=True)
+        logits = self.m * chunks.age.astype(jnp.float32)  # up to a constant, which the normalisation takes out
+        weights = jax.nn.softmax(jnp.where(chunks.known, logits[:, :, None], -jnp.inf), 1)  # [B, slot, step]
         plan = (weights[..., None] * chunks.chunk).sum(1)
         later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
         inside = later < size

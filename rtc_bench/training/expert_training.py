@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from rtc_bench import envs
-from rtc_bench.common import devices, files, progress, versions
+from rtc_bench.common import devices, errors, files, progress, versions
 from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic, checkpoint
 from rtc_bench.training import curriculum, experts, learning_curves, ppo, search, settings
@@ -277,6 +277,11 @@ class _SeedTraining:
         checkpoint.save(self.resume_file, {"runner": checkpoint.pack_leaves(self.state)}, header)
         return rates[0]
 
+    @property
+    def diverged(self) -> bool:
+        """Whether weights have become inf or nan; then nothing of it is saved any more."""
+        return not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.state.expert.params))
+
     def finish(self, evaluate: experts.ExpertEvaluator, episodes: int) -> None:
         """Evaluate and write the expert."""
         self._save_expert(self.expert_file, evaluate, episodes)
@@ -285,7 +290,7 @@ class _SeedTraining:
     def keep(self, evaluate: experts.ExpertEvaluator, episodes: int, every: int, iterations: int) -> None:
         """Keep a checkpoint if its time has come within the last ``iterations``."""
         steps = self.iterations * self.trainer.samples
-        if steps // every > (steps - iterations * self.trainer.samples) // every:
+        if not self.diverged and steps // every > (steps - iterations * self.trainer.samples) // every:
             path = self.expert_file.parent / "checkpoints" / f"seed{self.seed}-{steps:09d}.safetensors"
             self._save_expert(path, evaluate, episodes)
 
@@ -348,7 +353,12 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
             )
         advance(total * len(trainings), total * len(trainings))
     for training in trainings:
-        training.finish(evaluate, config.eval_episodes)
+        if not training.diverged:
+            training.finish(evaluate, config.eval_episodes)
     points = learning_curves.read_logs(config.out, config.task)
     evaluations = learning_curves.read_evaluations(config.out, config.task)
     learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")
+    if diverged := [str(training.seed) for training in trainings if training.diverged]:
+        raise errors.ConfigError(
+            f"{config.task}: the weights of seed {', '.join(diverged)} have become inf or nan; lower learning_rate="
+        )

@@ -142,6 +142,8 @@ def load(
             )
     loaded = [item for item in loaded if trained.get(item[1]["seed"]) == item[1]["config"]]
     good = [(Expert(**arrays), header) for arrays, header in loaded if header[rate] >= min_solve_rate]
+    for expert, header in good:
+        checkpoint.check_weights(f"{folder_of_task}, seed {header['seed']}", expert._asdict())
     if not good:
         rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"
         raise checkpoint.CheckpointError(

@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from rtc_bench import envs
-from rtc_bench.common import devices, progress, versions
+from rtc_bench.common import devices, errors, progress, versions
 from rtc_bench.evaluation import evaluator
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.strategies import naive
@@ -129,6 +129,8 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
         for number in range(len(log), config.epochs):
             began = time.monotonic()
             state, loss = trainer.epoch(state, number)
+            if not np.isfinite(loss):
+                raise errors.ConfigError(f"{task}: the loss is {loss} in epoch {number + 1}; lower learning_rate=")
             log.append({"epoch": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
             if number + 1 == config.weak_epoch:
                 # For contrast alone: half precision will do.

@@ -15,12 +15,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _check_share(settings: schema.Settings, name: str) -> None:
-    value = getattr(settings, name)
-    if not 0 <= value <= 1:
-        raise errors.ConfigError(f"{name}={value} is not a share; give a number from 0 to 1")
-
-
 @dataclasses.dataclass(frozen=True)
 class SearchConfig(schema.Settings):
     """Budget and granularity of the search for a first success."""
@@ -76,11 +70,20 @@ class TrainExpertConfig(schema.Settings):
             self, seeds=1, steps=1, envs=1, rollout=1, minibatches=1, epochs=1, width=1, history=1, save_every=1
         )
         schema.at_least(self, noise_std=0, eval_episodes=1, shaping=0, patience=1, keep_every=0, perturbation=0)
+        schema.at_least(self, learning_rate=0, gradient_clip=0, clip=0, value_coefficient=0, explore=0)
+        schema.check_shares(self, "along_way", "gamma", "gae_decay")
+        schema.check_seed(self.seed, self.seeds)
+        samples = self.envs * self.rollout
+        if samples % self.minibatches:
+            near = max(n for n in range(1, self.minibatches) if samples % n == 0)
+            raise errors.ConfigError(
+                f"envs={self.envs} times rollout={self.rollout} are {samples} samples, which minibatches="
+                f"{self.minibatches} does not divide; give for example minibatches={near}"
+            )
         if not self.explore > 0:
             raise errors.ConfigError(f"explore={self.explore} leaves nothing to chance; it must be above 0")
         if self.learned_std and self.explore != 1:
             raise errors.ConfigError(f"explore={self.explore} has no say where learned_std=true; drop one of them")
-        _check_share(self, "along_way")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +103,11 @@ class GenerateDataConfig(schema.Settings):
 
     def __post_init__(self):
         schema.at_least(self, steps=1, batch=1, noise_std=0)
+        schema.check_seed(self.seed)
         if self.min_solve_rate is not None:
-            _check_share(self, "min_solve_rate")
+            schema.check_shares(self, "min_solve_rate")
+        if _is_number(self.sample):
+            schema.check_finite("sample", self.sample)
         if self.sample not in SAMPLE_WORDS and not (_is_number(self.sample) and self.sample >= 0):
             near, words = errors.did_you_mean(str(self.sample), SAMPLE_WORDS), ", ".join(SAMPLE_WORDS)
             raise errors.ConfigError(
@@ -136,8 +142,15 @@ class TrainFlowConfig(schema.Settings):
     out: str = "runs/flow"
 
     def __post_init__(self):
-        schema.at_least(self, horizon=1, layers=1, channels=2, epochs=1, batch=1, warmup=0, flow_steps=1, eval_every=0)
-        schema.at_least(self, eval_episodes=1, noise_std=0, weak_epoch=1, anneal=0)
+        schema.at_least(self, horizon=1, layers=1, channels=2, channel_hidden=1, token_hidden=1)
+        schema.at_least(self, epochs=1, batch=1, warmup=0, flow_steps=1, eval_every=0, eval_episodes=1, weak_epoch=1)
+        schema.at_least(self, noise_std=0, learning_rate=0, weight_decay=0, gradient_clip=0)
+        schema.check_shares(self, "anneal")
+        schema.check_seed(self.seed)
+        if self.channels % 2:
+            raise errors.ConfigError(
+                f"channels={self.channels} is odd; half of them are sines, half cosines: give an even number"
+            )
         if self.weak_epoch > self.epochs:
             raise errors.ConfigError(
                 f"weak_epoch={self.weak_epoch} is after the last of {self.epochs} epochs; lower it"

@@ -10,6 +10,12 @@ from rtc_bench.evaluation import run_folder
 from rtc_bench.reporting import result_tables
 
 
+def ended(solved):
+    count = len(solved)
+    numbers = {"seed": np.zeros(count, np.uint32), "episode": np.arange(count), "length": np.full(count, 9)}
+    return {**numbers, "solved": solved, "total_reward": 2 * solved.astype(np.int8) - 1}
+
+
 def loaded(ends):
     """(task, strategy, delay) -> which episodes were solved."""
     rows, episodes = [], {}
@@ -17,8 +23,7 @@ def loaded(ends):
         solved = np.asarray(solved, bool)
         row = example_runs.row(task, strategy, delay, rate=float(solved.mean()), episodes=len(solved))
         rows.append(row)
-        length = np.full(len(solved), 9)
-        episodes[row.cell] = {"solved": solved, "total_reward": 2 * solved.astype(np.int8) - 1, "length": length}
+        episodes[row.cell] = ended(solved)
     return run_folder.LoadedRuns(rows, episodes, [], [])
 
 
@@ -77,7 +82,7 @@ def test_an_unknown_baseline_is_refused():
 
 def test_the_episode_to_look_at_is_one_where_the_best_and_the_worst_differ():
     ends = {**ENDS, ("b", "naive", 2): [True, True, False, False], ("b", "rtc", 2): [True, True, True, True]}
-    assert paired_comparison.most_telling_episode(paired_comparison.PairedOutcomes(loaded(ends))) == ("b", 2, 2, 2)
+    assert paired_comparison.most_telling_episode(paired_comparison.PairedOutcomes(loaded(ends))) == ("b", 2, 2, 0, 2)
 
 
 def test_a_comparison_is_a_line_of_a_tidy_table():
@@ -92,7 +97,7 @@ def test_strategies_meet_where_both_ran_whatever_a_third_did():
         example_runs.row("a", name, 2, s)
         for name, s in (("naive", 2), ("rtc", 2), ("naive", 3), ("rtc", 3), ("odd", 4))
     ]
-    ends = {row.cell: {"solved": HALF if row.horizon == 2 else TEN_MORE, "total_reward": HALF * 2 - 1} for row in rows}
+    ends = {row.cell: ended(HALF if row.horizon == 2 else TEN_MORE) for row in rows}
     ends["a", "rtc", 2, 2]["solved"] = TEN_MORE
     all_pairs_outcomes = paired_comparison.PairedOutcomes(run_folder.LoadedRuns(rows, ends, [], []), all_pairs=True)
     (comparison,) = paired_comparison.against_baseline(all_pairs_outcomes, "naive")  # odd was nowhere where naive was

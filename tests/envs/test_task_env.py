@@ -177,3 +177,40 @@ def test_both_engines_start_where_they_are_told_to():
         starts.append(env.engine.bodies(env.reset(jax.random.key(1), 8)[1].sim))
     for fast, stock in zip(*starts, strict=True):
         np.testing.assert_array_equal(fast, stock)
+
+
+def played(env, key):
+    """Five control steps: observations, of a batch of two."""
+    _, state = env.reset(key, 2)
+    action = jnp.full((2, env.action_size), 0.3)
+
+    def step(state, key):
+        obs, state, *_ = env.step(key, state, action)
+        return state, obs
+
+    return np.asarray(jax.jit(lambda state, keys: jax.lax.scan(step, state, keys)[1])(state, jax.random.split(key, 5)))
+
+
+@pytest.mark.parametrize("name", ["h17_unicycle", "trampoline"])
+def test_64_bits_and_keys_of_the_old_style_change_nothing(name, lenient):
+    env = envs.make(name)
+    expected = played(env, jax.random.key(4))
+    np.testing.assert_array_equal(played(env, jax.random.PRNGKey(4)), expected)
+    with jax.enable_x64(True):
+        wide = played(env, jax.random.key(4))
+    assert wide.dtype == np.float32
+    np.testing.assert_array_equal(wide, expected)
+    keys = jax.random.split(jax.random.key(5), 2)
+    state = env.reset(keys, 2)[1]
+    raw_state = env.reset(jax.random.key_data(keys), 2)[1]
+    for key, start in ((keys, state), (jax.random.key_data(keys), raw_state)):
+        last = jax.jit(env.step)(key, start, jnp.zeros((2, env.action_size)))[0]
+        expected_last = last if key is keys else expected_last  # noqa: F821
+        np.testing.assert_array_equal(last, expected_last)
+
+
+@pytest.mark.parametrize("option", ["noise_std", "start_std"])
+@pytest.mark.parametrize("value", [np.inf, np.nan, -1.0])
+def test_noise_is_finite(option, value):
+    with pytest.raises(ValueError, match=rf"{option} is .*must be 0 or more, and finite"):
+        envs.make("h17_unicycle", **{option: value})

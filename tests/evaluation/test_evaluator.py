@@ -277,3 +277,30 @@ def test_one_compilation_ahead_in_another_thread_serves_every_cell():
     finally:
         jax.monitoring.clear_event_listeners()
     assert not compiled
+
+
+@dataclasses.dataclass(frozen=True)
+class Overflowing(base.Strategy):
+    """From the third control step on inf, in episodes whose position is on one side."""
+
+    def plan(self, policy, request, memory):
+        late = (request.obs[:, 0] >= 3) & (request.obs[:, 1] > 0)
+        return jnp.where(late[:, None, None], jnp.inf, request.noise), memory
+
+
+def test_actions_that_are_not_finite_are_refused_and_never_simulated():
+    log = []
+    with pytest.raises(evaluator.NotFinite, match=r"control step \d of episode \d \(seed 3\)") as raised:
+        play(line_task.Line(noise_std=1.0, max_steps=8, step_log=log), Overflowing(), delay=0, horizon=1)
+    assert "inf or nan" in str(raised.value)
+    assert log
+    assert all(np.isfinite(action).all() for _, action in log)
+
+
+def test_episodes_can_be_played_from_any_number_on():
+    line = evaluator.Evaluator(line_task.Line(noise_std=1.0, goal=3.0), line_task.policy(), Constant(push=0.1), batch=4)
+    cell = {"seed": 3, "delay": 1, "horizon": 2}
+    whole, rest = line(episodes=10, **cell), line(episodes=7, first=3, **cell)
+    np.testing.assert_array_equal(rest.length, whole.length[3:])
+    line.compile(6)
+    np.testing.assert_array_equal(line(episodes=10, **cell).length, whole.length)

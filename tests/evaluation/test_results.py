@@ -30,12 +30,13 @@ def outcomes():
         length=np.array([10, 20, 256, 256]),
         action_change=np.array([0.1, 0.1, 0.3, 0.3]),
         boundary_change=np.array([0.0, 0.2, 0.2, 0.4]),
+        not_finite_at=np.full(4, evaluator.NEVER),
     )
 
 
 def test_a_row_summarises_its_episodes():
     summary = results.summarise(
-        outcomes(), task="a", strategy="rtc", delay=1, horizon=2, seed=3, policy="zoo/a", seconds=0.5
+        outcomes(), task="a", strategy="rtc", delay=1, horizon=2, seed="3", policy="zoo/a", seconds=0.5
     )
     assert (summary.episodes, summary.solve_rate, summary.mean_return) == (4, 0.25, 0.0)
     assert summary.mean_length == (10 + 20 + 256 + 256) / 4
@@ -82,7 +83,7 @@ def test_another_csv_is_refused(tmp_path):
 
 
 def test_a_damaged_table_is_refused_kindly(tmp_path):
-    run = run_folder.RunFolder(tmp_path, {}, {})
+    run = run_folder.RunFolder(tmp_path, {"episodes": 4}, {})
     run.missing(CELLS)
     run.add(row(CELLS[0]), outcomes())
     run.results_file.write_text(run.results_file.read_text().replace("0.500000", "half"))

@@ -161,3 +161,26 @@ def test_every_shipped_policy_is_small_and_says_what_it_is():
         checkpoint.load_flow(path, task=task, interface="compact", **sizes)
         assert 0 < head["solve_rate"] <= 1
         assert path.stat().st_size < 4 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (lambda leaf: leaf.astype(np.int32), r"in_proj/bias holds int32 numbers"),
+        (lambda leaf: leaf * np.nan, r"in_proj/bias holds inf or nan"),
+        (lambda leaf: leaf + np.inf, r"in_proj/bias holds inf or nan"),
+    ],
+)
+def test_weights_are_finite_floating_point_numbers(saved, change, answer):
+    arrays, header = checkpoint.load(saved, kind="flow")
+    arrays["params"]["in_proj"]["bias"] = change(arrays["params"]["in_proj"]["bias"])
+    checkpoint.save(saved, arrays, header)
+    with pytest.raises(checkpoint.CheckpointError, match=answer):
+        checkpoint.load_flow(saved, **FITTING)
+
+
+def test_numbers_that_numpy_does_not_know_are_one_line(tmp_path):
+    head = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    (tmp_path / "eight.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
+    with pytest.raises(checkpoint.CheckpointError, match="numbers of a kind that NumPy does not know"):
+        checkpoint.load(tmp_path / "eight.safetensors", kind="flow")

@@ -93,7 +93,7 @@ def test_of_a_cell_that_two_runs_hold_the_one_with_more_episodes_counts(tmp_path
 @pytest.mark.parametrize(
     ("other", "answer"),
     [
-        ({"seed": 1}, "seed=0, .*seed=1"),
+        ({"noise_std": 0.2}, "noise_std=0.1, .*noise_std=0.2"),
         ({"identity": {"policy a": "z"}}, "policy a=x, .*policy a=z"),
         ({"options": {"rtc": {"max_guidance_weight": 1}}}, r"options.rtc=None, .*options.rtc=\{"),
         ({"strategy": "rtc", "options": {"rtc": {"schedule": "hard"}}}, r"options.rtc=None, .*options.rtc=\{"),

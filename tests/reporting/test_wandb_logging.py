@@ -11,6 +11,7 @@ import pytest
 import wandb
 from PIL import Image
 
+from rtc_bench.common import errors
 from rtc_bench.evaluation import results, settings
 from rtc_bench.reporting import wandb_logging
 
@@ -37,6 +38,10 @@ def test_offline_needs_no_account_and_stays_in_the_run_folder(tmp_path, monkeypa
     (offline,) = (folder / "wandb").glob("offline-run-*")
     assert not (tmp_path / "wandb").exists()
     started, steps, config = recorded(next(offline.glob("*.wandb")))
+    assert wandb_logging.is_whole(next(offline.glob("*.wandb")))
+    # Artifacts would hold absolute paths: then a run folder that was moved would not sync.
+    assert not any(record.HasField("artifact") for record in records(next(offline.glob("*.wandb"))))
+    assert not (folder / "wandb" / "artifacts").exists()
     assert (started.run_group, list(started.tags), started.job_type) == ("night", ["laptop", "naive", "rtc"], "sweep")
     assert config["seed"] == 7
     # A native chart of every curve: wandb draws it over "delay", and lays runs with the same names over each other.
@@ -102,3 +107,17 @@ def test_disabled_does_not_import_wandb(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_not_whole_is_not_marked(tmp_path, monkeypatch):
+    """As a disk leaves it that filled while wandb was writing."""
+    whole = wandb_logging.is_whole
+    monkeypatch.setattr(
+        wandb_logging, "is_whole", lambda path: path.write_bytes(path.read_bytes()[:-20]) and whole(path)
+    )
+    with pytest.raises(errors.ConfigError, match=r"could not write its run whole.*run the same command again"):
+        wandb_logging.log(example_runs.ROWS, tmp_path, {}, settings.WandbConfig())
+    assert not wandb_logging.is_logged(tmp_path)
+    (cut,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert not whole(cut)
+    assert not whole(tmp_path / "gone.wandb")

@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,39 @@ def test_what_a_command_line_means(opened, argument, name, value):
     received_settings = []
     assert opened(argument, received_settings=received_settings) == 0
     assert getattr(received_settings[0], name) == value
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "delay=0,2",
+        "delay=4..0",
+        "strategy=rtc,bid",
+        "task=h17_unicycle,catapult",
+        "seed=0,1",
+        "episodes=64,128",
+        "delay=x",
+        "horizon=2..1",
+        "noise_std=0.1,0.2",
+        "wandb.tags=a,b",
+    ],
+)
+def test_every_hint_works_when_typed(opened, capsys, argument):
+    assert opened(argument) == 2
+    message = capsys.readouterr().err
+    hints = message.strip().partition("; write ")[2]
+    assert hints, message
+    for hint in shlex.split(hints.replace(", ", " ")):
+        received_settings = []
+        assert opened(hint, received_settings=received_settings) == 0, hint
+        assert received_settings
+
+
+@pytest.mark.parametrize(
+    "path", ["/tmp/a,b", "a b(c", "x[1]", "~/runs/{now}", "it's", 'say "x"', "a\\b", "a=b", "$HOME"]
+)
+def test_any_path_is_taken_as_it_is(opened, path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    received_settings = []
+    assert opened(f"out={path}", received_settings=received_settings) == 0
+    assert received_settings[0].out == path.replace("~", "/home/me")

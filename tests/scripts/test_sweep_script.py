@@ -29,6 +29,28 @@ class Mine(base.Strategy):
         return self.scale * self.sample(policy, request.obs, request.noise), memory
 """
 
+BROKEN = """
+import dataclasses
+import jax.numpy as jnp
+from rtc_bench.strategies import base
+
+@dataclasses.dataclass(frozen=True)
+class Branch(base.Strategy):
+    def plan(self, policy, request, memory):
+        new = self.sample(policy, request.obs, request.noise)
+        return (new if request.delay else request.previous), memory
+
+@dataclasses.dataclass(frozen=True)
+class Nan(base.Strategy):
+    def init(self, policy, batch):
+        return jnp.zeros(batch)
+
+    def plan(self, policy, request, memory):
+        new = self.sample(policy, request.obs, request.noise)
+        return jnp.where(memory[:, None, None] < 3, new, jnp.nan), memory + 1
+"""
+BRANCH_LINE = 1 + BROKEN.splitlines().index("        return (new if request.delay else request.previous), memory")
+
 
 def save_policy(folder, task=TASK, horizon=8):
     env = envs.make(task)
@@ -44,6 +66,7 @@ def folder(tmp_path_factory):
     (path / "policies").mkdir()
     save_policy(path / "policies")
     (path / "mine.py").write_text(STRATEGY)
+    (path / "broken.py").write_text(BROKEN)
     return path
 
 
@@ -51,10 +74,15 @@ def command(*arguments, script="sweep"):
     return [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *arguments]
 
 
-def run(folder, *arguments, script="sweep"):
-    done = subprocess.run(
-        command(*arguments, script=script), cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+def run(folder, *arguments, script="sweep", **environment):
+    options = {
+        "cwd": folder,
+        "env": {**os.environ, **environment},
+        "capture_output": True,
+        "text": True,
+        "timeout": 300,
+    }
+    done = subprocess.run(command(*arguments, script=script), **options, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -200,7 +228,7 @@ def test_what_a_wrong_comparison_answers(folder, arguments, answer):
         (["task=catapult"], "task 'catapult' has no policy in policy=policies"),
         (["delay=5"], "delay=5 does not fit a chunk of 8 (d <= s <= 8 - d); valid: 0..4"),
         (["delay=4..0"], "delay=4..0 runs backwards; write delay=0..4"),
-        (["delay=0,2"], "'delay=0,2' is a list without brackets; write delay=[0,2]"),
+        (["delay=0,2"], "'delay=0,2' is a list without brackets; write 'delay=[0,2]'"),
         (["horizon=9"], "horizon=9 does not fit delay=0 and a chunk of 8"),
         (["horizon=3"], "horizon=3 does not fit delay=4 and a chunk of 8"),
         (["strategy=rtcc"], "unknown strategy 'rtcc' (did you mean 'rtc'?)"),
@@ -208,6 +236,10 @@ def test_what_a_wrong_comparison_answers(folder, arguments, answer):
         (["options.naive.flow_stps=3"], "no option 'flow_stps' (did you mean 'flow_steps'?)"),
         (["options.naive.flow_steps=few"], "flow_steps='few' is not a whole number"),
         (["strategy=rtc", "options.rtc.schedule=expo"], "exp, linear, ones, zeros"),
+        (["strategy=rtc", "options.rtc.max_guidance_weight=inf"], "max_guidance_weight=inf is not a finite number"),
+        (["strategy=temporal_ensembling", "options.temporal_ensembling.m=-1000"], "m=-1000.0 is out of range"),
+        (["noise_std=nan"], "noise_std=nan is not a finite number"),
+        (["strategy=broken.py:Branch"], f"broken.py:{BRANCH_LINE}, Branch: a Python branch on a traced value"),
         (["options.rtc.schedule=exp"], "options.rtc is set, but strategy= does not list 'rtc'"),
         (["dealy=2"], "unknown setting 'dealy' (did you mean 'delay'?)"),
         (["wandb.mod=online"], "unknown setting 'wandb.mod' (did you mean 'wandb.mode'?)"),
@@ -216,7 +248,7 @@ def test_what_a_wrong_comparison_answers(folder, arguments, answer):
         (["preset=lapto"], "unknown preset 'lapto' (did you mean 'laptop'?)"),
         (["delay"], "'delay' is not key=value; write for example delay="),
         (["--multirun"], "unknown flag '--multirun'"),
-        (["seed=99999999999999999999"], "seed=99999999999999999999 is too large"),
+        (["seed=99999999999999999999"], "seed=99999999999999999999 is out of range"),
         (["policy=gone.safetensors"], "gone.safetensors: no such checkpoint file"),
         (["policy=short.safetensors"], "short.safetensors: not a whole safetensors file"),
         (["policy=evil.pkl"], "evil.pkl: pickles are not loaded"),
@@ -236,10 +268,53 @@ def test_what_a_wrong_input_answers(folder, arguments, answer):
     assert not (folder / "hacked").exists()
 
 
-def test_settings_of_another_run_are_refused(folder, whole):
-    status, _, err = run(folder, *whole[0], "options.Mine.scale=0.5", "out=whole", "seed=1")
+def test_actions_that_are_not_finite_stop_their_cell_alone(folder):
+    arguments = ["policy=policies", *FAST, "strategy=[naive,broken.py:Nan]", "delay=[0,1]", "out=nan"]
+    status, _, err = run(folder, *arguments)
+    answer = (
+        f"error: {TASK} Nan d=0 s=1: actions are inf or nan at control step 3 of episode 0 (seed 0) (and 1 more cells)"
+    )
+    assert (status, err.splitlines()[-1].startswith(answer)) == (2, True), err
+    assert "Traceback" not in err
+    rows = without_seconds(folder / "nan" / "results.csv")[1:]
+    assert [row.split(",")[1] for row in rows] == ["naive", "naive"]
+    status, _, err = run(folder, f"task={TASK}", "policy=policies", "strategy=broken.py:Nan", script="render")
     assert status == 2
-    assert "holds a run with seed=0, this one has seed=1; give another out=" in err
+    assert err.startswith("error: actions are inf or nan at control step 3 of episode 0")
+
+
+def test_settings_of_another_run_are_refused(folder, whole):
+    status, _, err = run(folder, *whole[0], "options.Mine.scale=0.5", "out=whole", "noise_std=0.2")
+    assert status == 2
+    assert "holds a run with noise_std=0.1, this one has noise_std=0.2; give another out=" in err
+
+
+def test_more_episodes_and_seeds_go_on_in_the_same_folder(folder):
+    arguments = ["policy=policies", *FAST, "delay=[0,2]"]
+    for more, done in (("episodes=4", 0), ("episodes=6", 0), ("seed=[0,1]", 0), ("episodes=4", 2)):
+        status, out, err = run(folder, *arguments, more, "out=grown", *(["episodes=6"] if "seed" in more else []))
+        assert status == 0, err
+        assert f"2 cells, {done} of them done before" in out
+    status, _, err = run(folder, *arguments, "episodes=6", "seed=0..1", "out=at_once")
+    assert status == 0, err
+    assert without_seconds(folder / "grown" / "results.csv") == without_seconds(folder / "at_once" / "results.csv")
+
+
+def test_what_the_environment_says_about_jax_and_wandb(folder, whole):
+    """64 bits change nothing; a platform that is not there is one line; WANDB_MODE is the default of wandb.mode."""
+    arguments = ["policy=policies", "delay=0..4", "strategy=naive", "episodes=64"]
+    status, _, err = run(folder, *arguments, "out=wide", JAX_ENABLE_X64="1", WANDB_MODE="disabled")
+    assert status == 0, err
+    naive = [line for line in without_seconds(folder / "whole" / "results.csv") if ",naive," in line]
+    assert without_seconds(folder / "wide" / "results.csv")[1:] == naive
+    assert not (folder / "wide" / "wandb").exists()
+    for name, value, answer in (
+        ("JAX_PLATFORMS", "cuda", "JAX has no device for JAX_PLATFORMS=cuda"),
+        ("WANDB_MODE", "bogus", "mode='bogus' is not valid; mode: offline, online, disabled, and WANDB_MODE sets it"),
+    ):
+        status, _, err = run(folder, *arguments, "out=never", **{name: value})
+        assert (status, len(err.splitlines())) == (2, 1), err
+        assert answer in err
 
 
 def test_a_policy_with_a_longer_chunk_admits_a_longer_delay(folder):

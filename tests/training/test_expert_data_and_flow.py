@@ -224,6 +224,13 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(data, small_flow, tm
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
+def test_a_training_that_diverges_saves_nothing(data, small_flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(flow_training.FlowTrainer, "epoch", lambda self, state, number: (state, float("nan")))
+    with pytest.raises(errors.ConfigError, match="the loss is nan in epoch 1; lower learning_rate="):
+        flow_training.train(small_flow(data[0], tmp_path / "flow"))
+    assert not list((tmp_path / "flow").rglob("*.safetensors"))
+
+
 def test_fresh_blocks_are_the_identity():
     config = flow.FlowConfig(3, 2, layers=2, channels=8, channel_hidden=8, token_hidden=4)
     params = flow.init(experts.jax.random.key(0), config)

@@ -1,0 +1,103 @@
+"""Is a foreign strategy what ``strategies.base`` asks for? Its methods are traced; nothing is computed or compiled."""
+
+import inspect
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rtc_bench.common import errors
+from rtc_bench.policies import flow
+from rtc_bench.strategies import base
+
+BATCH = 3  # episodes
+
+_REMEDIES = {  # what JAX raises -> what was done, and what to do
+    jax.errors.TracerBoolConversionError: "a Python branch on a traced value, as delay and horizon are; use jnp.where",
+    jax.errors.TracerArrayConversionError: "NumPy got a traced value; use jax.numpy",
+    jax.errors.TracerIntegerConversionError: "a traced value as an index or a size; use jnp.take, or a mask",
+    jax.errors.ConcretizationTypeError: "a traced value, as delay and horizon are, where Python needs a number",
+}
+
+
+class BrokenStrategy(errors.ConfigError):
+    """A strategy's own code fails or breaks a rule; the message names file, line, class and rule."""
+
+
+def is_foreign(strategy: base.Strategy) -> bool:
+    """From outside the package."""
+    return not type(strategy).__module__.startswith("rtc_bench.")
+
+
+def check(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
+    """Trace all methods for this policy, and hold what they return to the rules. Raises BrokenStrategy."""
+    config = policy.config
+    chunk = jax.ShapeDtypeStruct((BATCH, config.horizon, config.action_size), jnp.float32)
+    action = jax.ShapeDtypeStruct((BATCH, config.action_size), jnp.float32)
+    obs = jax.ShapeDtypeStruct((BATCH, config.obs_size), jnp.float32)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
+    request = base.Request(obs, chunk, number, number, chunk, keys)
+
+    calling([strategy], lambda: strategy.check(policy))
+    memory = calling([strategy], lambda: jax.eval_shape(lambda: strategy.init(policy, BATCH)))
+    rule = f"init must return arrays [B, ...]; it returns {_describe(memory)} for B = {BATCH}"
+    _require(all(leaf.shape[:1] == (BATCH,) for leaf in jax.tree.leaves(memory)), strategy.init, rule)
+
+    first = calling([strategy], lambda: jax.eval_shape(lambda *traced: strategy.first(policy, *traced), obs, chunk))
+    _require_like(chunk, first, strategy.first, "a chunk [B, H, A]")
+
+    planned = calling(
+        [strategy], lambda: jax.eval_shape(lambda *traced: strategy.plan(policy, *traced), request, memory)
+    )
+    rule = "plan must return two things, the chunk and the memory to keep: return chunk, memory"
+    _require(type(planned) is tuple and len(planned) == 2, strategy.plan, rule)
+    _require_like(chunk, planned[0], strategy.plan, "a chunk [B, H, A] first")
+    _require_like(memory, planned[1], strategy.plan, "memory as init gave it second")
+
+    arguments = (obs, action, number, memory)
+    corrected = calling(
+        [strategy], lambda: jax.eval_shape(lambda *traced: strategy.correct(policy, *traced), *arguments)
+    )
+    _require_like(action, corrected, strategy.correct, "an action [B, A]")
+
+
+def calling(strategies: Sequence[base.Strategy], call: Callable[[], Any]) -> Any:
+    """What a call returns that runs these strategies' code. Raises BrokenStrategy for an error in a foreign one's file."""
+    try:
+        return call()
+    except errors.ConfigError:
+        raise
+    except Exception as error:  # whatever foreign code does
+        frames = {frame.filename: frame.lineno for frame in traceback.extract_tb(error.__traceback__)}
+        for cls in map(type, filter(is_foreign, strategies)):
+            if line := frames.get(inspect.getfile(cls)):
+                raise BrokenStrategy(f"{inspect.getfile(cls)}:{line}, {cls.__name__}: {_cause(error)}") from error
+        raise
+
+
+def _cause(error: Exception) -> str:
+    for kind, remedy in _REMEDIES.items():
+        if isinstance(error, kind):
+            return remedy
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _require_like(wanted: Any, actual: Any, method: Callable, what: str) -> None:
+    rule = f"{method.__name__} must return {what}, {_describe(wanted)}; it returns {_describe(actual)}"
+    _require(_describe(actual) == _describe(wanted), method, rule)
+
+
+def _require(holds: bool, method: Callable, rule: str) -> None:
+    if not holds:
+        file, line = inspect.getfile(method), inspect.getsourcelines(method)[1]
+        raise BrokenStrategy(f"{file}:{line}, {method.__qualname__}: {rule}")
+
+
+def _describe(tree: Any) -> str:
+    """Its structure, with dtypes and shapes for arrays."""
+    structure = str(jax.tree.structure(tree)).removeprefix("PyTreeDef")[1:-1]
+    texts = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
+    return texts[0] if structure == "*" else f"{structure} of {', '.join(texts)}" if texts else structure

@@ -1,0 +1,130 @@
+"""A foreign strategy that breaks a rule is named in one line, before anything is compiled."""
+
+import dataclasses
+import functools
+import inspect
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_strategies import policy
+
+from rtc_bench.common import errors
+from rtc_bench.strategies import base, contract
+
+
+@dataclasses.dataclass(frozen=True)
+class Good(base.Strategy):
+    def plan(self, policy, request, memory):
+        return self.sample(policy, request.obs, request.noise), memory
+
+
+class Branch(Good):
+    def plan(self, policy, request, memory):
+        new = self.sample(policy, request.obs, request.noise)
+        if request.delay > 2:  # here
+            new = 2 * new
+        return new, memory
+
+
+class Numpy(Good):
+    def plan(self, policy, request, memory):
+        return np.clip(np.asarray(request.previous), -1, 1), memory  # here
+
+
+class Size(Good):
+    def plan(self, policy, request, memory):
+        return jnp.zeros(int(request.delay)), memory  # here
+
+
+class Typo(Good):
+    def plan(self, policy, request, memory):
+        return self.sample(policy, request.observation, request.noise), memory  # here
+
+
+class Shape(Good):
+    def plan(self, policy, request, memory):  # here
+        return request.previous[:, :4], memory
+
+
+class HalfPrecision(Good):
+    def plan(self, policy, request, memory):  # here
+        return request.previous.astype(jnp.float16), memory
+
+
+class NoMemory(Good):
+    def plan(self, policy, request, memory):  # here
+        return request.previous
+
+
+class OtherMemory(Good):
+    def init(self, policy, batch):
+        return jnp.zeros((batch, 2))
+
+    def plan(self, policy, request, memory):  # here
+        return request.previous, (memory, memory)
+
+
+class NoneForMemory(Good):
+    def plan(self, policy, request, memory):  # here
+        return request.previous, None
+
+
+class MemoryOfOne(Good):
+    def init(self, policy, batch):  # here
+        return jnp.zeros(4)
+
+
+class First(Good):
+    def first(self, policy, obs, noise):  # here
+        return noise[:, 0]
+
+
+class Correct(Good):
+    def correct(self, policy, obs, action, index, memory):  # here
+        return action[:, :1]
+
+
+class Check(Good):
+    def check(self, policy):
+        assert policy.config.horizen > 1  # here
+
+
+@pytest.mark.parametrize(
+    ("cls", "rule"),
+    [
+        (Branch, "a Python branch on a traced value"),
+        (Numpy, "NumPy got a traced value; use jax.numpy"),
+        (Size, "a traced value"),
+        (Typo, "AttributeError: 'Request' object has no attribute 'observation'"),
+        (Shape, "plan must return a chunk [B, H, A] first, float32[3, 8, 2]; it returns float32[3, 4, 2]"),
+        (HalfPrecision, "it returns float16[3, 8, 2]"),
+        (NoMemory, "plan must return two things, the chunk and the memory to keep"),
+        (
+            OtherMemory,
+            "plan must return memory as init gave it second, float32[3, 2]; it returns (*, *) of float32[3, 2]",
+        ),
+        (NoneForMemory, "plan must return memory as init gave it second, (); it returns None"),
+        (MemoryOfOne, "init must return arrays [B, ...]; it returns float32[4] for B = 3"),
+        (First, "first must return a chunk [B, H, A], float32[3, 8, 2]; it returns float32[3, 2]"),
+        (Correct, "correct must return an action [B, A], float32[3, 2]; it returns float32[3, 1]"),
+        (Check, "AttributeError: 'FlowConfig' object has no attribute 'horizen'"),
+    ],
+)
+def test_the_line_and_the_rule_are_named(cls, rule):
+    lines, first = inspect.getsourcelines(cls)
+    line = first + next(number for number, text in enumerate(lines) if text.rstrip().endswith("# here"))
+    with pytest.raises(errors.ConfigError, match=re.escape(rule)) as raised:
+        contract.check(cls(), policy())
+    assert str(raised.value).startswith(f"{__file__}:{line}, {cls.__name__}")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_what_keeps_the_rules_passes():
+    contract.check(Good(), policy())
+
+
+def test_a_bug_of_ours_is_not_blamed_on_a_strategy():
+    with pytest.raises(ValueError, match="invalid literal"):
+        contract.calling([Good()], functools.partial(int, "x"))
