@@ -98,7 +98,8 @@ def animate(
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.94, wspace=0.03, hspace=0.1)
     for axis in axes.flat[len(films) :]:
         axis.set_visible(False)
-    images, last, previous = [], _longest(films) - 1, -1
+    images: list[Image.Image] = []
+    last, previous = _longest(films) - 1, -1
     for number in [*range(0, last, every), last]:
         for axis, (title, frames) in zip(axes.flat, films.items(), strict=False):
             if previous >= len(frames) - 1:

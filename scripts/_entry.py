@@ -141,7 +141,8 @@ def _parse(argument: str, valid: dict[str, dict]) -> tuple[str, typing.Any]:
     parse = overrides_parser.OverridesParser.create().parse_override
     try:
         override = parse(argument)
-        if not (override.is_sweep_override() and valid.get(key, {}).get("text")):
+        taken_apart = override.is_sweep_override() or isinstance(override.value(), int | float)  # such as out=nan
+        if not (taken_apart and valid.get(key, {}).get("text")):
             return argument, override
         return quoted, parse(quoted)
     except HydraException:

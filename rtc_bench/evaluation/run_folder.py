@@ -70,7 +70,12 @@ def _read_cells(folder: pathlib.Path) -> list[tuple[results.Row, episodes.Episod
     for row in rows:
         if row.cell not in cells:
             raise errors.ConfigError(f"{folder}: {row.cell} lacks its episodes; run the same sweep again")
-    return [(row, cells[row.cell]) for row in rows]
+    return [(_matching(row, cells[row.cell]), cells[row.cell]) for row in rows]
+
+
+def _matching(row: results.Row, own: episodes.Episodes) -> results.Row:
+    """A kill between writing episodes and the table leaves a row about fewer."""
+    return row if row.episodes == len(own["solved"]) else episodes.row(row, own, row.seconds)
 
 
 def _read_episodes(folder: pathlib.Path, rows: Sequence[results.Row]) -> dict[results.Cell, episodes.Episodes]:
@@ -137,7 +142,8 @@ class RunFolder:
             if self.results_file.exists():
                 rows = results.read(self.results_file)
                 self.episodes = _read_episodes(self.folder, rows)
-                self.rows = {row.cell: self._matching(row) for row in rows if row.cell in self.episodes}
+                whole = [row for row in rows if row.cell in self.episodes]
+                self.rows = {row.cell: _matching(row, self.episodes[row.cell]) for row in whole}
             self._grow(old)
         else:
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
@@ -152,11 +158,6 @@ class RunFolder:
     def manifest_file(self) -> pathlib.Path:
         """manifest.json: settings, digests, and the versions and device of each session that ran cells."""
         return self.folder / MANIFEST
-
-    def _matching(self, row: results.Row) -> results.Row:
-        """A kill between writing episodes and the table leaves a row about fewer."""
-        own = self.episodes[row.cell]
-        return row if row.episodes == len(own["solved"]) else episodes.row(row, own, row.seconds)
 
     def _check_same_run(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):
@@ -219,7 +220,7 @@ class RunFolder:
             for row in rows:
                 own = episodes.first_of(lender.episodes[row.cell], self.seeds, self.episodes_a_seed)
                 if len(own["solved"]):
-                    self._add(episodes.row(row, own, row.seconds), own)
+                    self._add(_matching(row, own), own)
                     missing.discard(row.cell)
 
     def add(self, row: results.Row, outcomes: Any, first: int = 0) -> None:

@@ -130,7 +130,7 @@ def test_every_hint_works_when_typed(opened, capsys, argument):
 
 
 @pytest.mark.parametrize(
-    "path", ["/tmp/a,b", "a b(c", "x[1]", "~/runs/{now}", "it's", 'say "x"', "a\\b", "a=b", "$HOME"]
+    "path", ["/tmp/a,b", "a b(c", "x[1]", "~/runs/{now}", "it's", 'say "x"', "a\\b", "a=b", "$HOME", "nan", "7"]
 )
 def test_any_path_is_taken_as_it_is(opened, path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
