@@ -64,7 +64,7 @@ class Bid(base.Strategy):
     samples: int = 32  # N
     keep: int = 3  # K
     use_weak: bool = True  # contrast with the policy's early checkpoint
-    part: ClassVar[int | None] = 16
+    part: ClassVar[int | None] = 8
     dimensions: tuple[int, ...] | None = None  # of the action, that distances count; null: all. Leave out idle ones
 
     def __post_init__(self):
