@@ -32,13 +32,9 @@ def setup() -> None:
     except (RuntimeError, AssertionError) as error:
         wanted = os.environ.get("JAX_PLATFORMS")
         raise errors.ConfigError(
-            f"JAX has no device for JAX_PLATFORMS={wanted} ({_first_line(error)}); for a GPU install "
+            f"JAX has no device for JAX_PLATFORMS={wanted} ({errors.first_line(error)}); for a GPU install "
             f'"jax[cuda12]=={jax.__version__}" with .venv/bin/pip, for the CPU unset JAX_PLATFORMS'
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _setup_cache() -> None:

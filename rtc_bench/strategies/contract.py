@@ -41,26 +41,23 @@ def check(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
     request = base.Request(obs, chunk, number, number, chunk, keys)
 
+    def trace(method: Callable, *arguments: Any) -> Any:
+        return calling([strategy], lambda: jax.eval_shape(lambda *traced: method(policy, *traced), *arguments))
+
     calling([strategy], lambda: strategy.check(policy))
-    memory = calling([strategy], lambda: jax.eval_shape(lambda: strategy.init(policy, BATCH)))
+    memory = trace(lambda policy: strategy.init(policy, BATCH))
     rule = f"init must return arrays [B, ...]; it returns {_describe(memory)} for B = {BATCH}"
     _require(all(leaf.shape[:1] == (BATCH,) for leaf in jax.tree.leaves(memory)), strategy.init, rule)
 
-    first = calling([strategy], lambda: jax.eval_shape(lambda *traced: strategy.first(policy, *traced), obs, chunk))
-    _require_like(chunk, first, strategy.first, "a chunk [B, H, A]")
+    _require_like(chunk, trace(strategy.first, obs, chunk), strategy.first, "a chunk [B, H, A]")
 
-    planned = calling(
-        [strategy], lambda: jax.eval_shape(lambda *traced: strategy.plan(policy, *traced), request, memory)
-    )
+    planned = trace(strategy.plan, request, memory)
     rule = "plan must return two things, the chunk and the memory to keep: return chunk, memory"
     _require(type(planned) is tuple and len(planned) == 2, strategy.plan, rule)
     _require_like(chunk, planned[0], strategy.plan, "a chunk [B, H, A] first")
     _require_like(memory, planned[1], strategy.plan, "memory as init gave it second")
 
-    arguments = (obs, action, number, memory)
-    corrected = calling(
-        [strategy], lambda: jax.eval_shape(lambda *traced: strategy.correct(policy, *traced), *arguments)
-    )
+    corrected = trace(strategy.correct, obs, action, number, memory)
     _require_like(action, corrected, strategy.correct, "an action [B, A]")
 
 
@@ -82,7 +79,7 @@ def _cause(error: Exception) -> str:
     for kind, remedy in _REMEDIES.items():
         if isinstance(error, kind):
             return remedy
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {errors.first_line(error)}"
 
 
 def _require_like(wanted: Any, actual: Any, method: Callable, what: str) -> None:

@@ -38,9 +38,7 @@ class TemporalEnsembling(base.Strategy):
     is counted once.
     """
 
-    m: float = (
-        0.0  # ACT's: weight exp(-m * i), i control steps after the oldest; > 0 trusts old chunks, 0 is the plain mean
-    )
+    m: float = 0.0  # ACT's: weight exp(-m * i), i control steps after the oldest; 0 is the plain mean
 
     def __post_init__(self):
         super().__post_init__()
