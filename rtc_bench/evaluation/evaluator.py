@@ -23,6 +23,10 @@ class NotFinite(RuntimeError):
     """A strategy or policy gave actions that are inf or nan; the message names the first episode and control step."""
 
 
+def _not_finite(time: int, episode: int, seed: int) -> NotFinite:
+    return NotFinite(f"actions are inf or nan at control step {time} of episode {episode} (seed {seed})")
+
+
 class TracedCell(NamedTuple):
     """What is played; all three are traced, so that one program serves every cell."""
 
@@ -105,8 +109,7 @@ class Evaluator:
         ]
         outcomes = Outcomes(*(leaf[:episodes] for leaf in joined))
         for episode in np.flatnonzero(outcomes.not_finite_at != NEVER)[:1]:
-            at = outcomes.not_finite_at[episode]
-            raise NotFinite(f"actions are inf or nan at control step {at} of episode {first + episode} (seed {seed})")
+            raise _not_finite(outcomes.not_finite_at[episode], first + episode, seed)
         return outcomes
 
     def compile(self, episodes: int) -> None:
@@ -265,7 +268,7 @@ class Evaluator:
             if run.over[0]:
                 break
         if run.not_finite_at[0] != NEVER:
-            raise NotFinite(f"actions are inf or nan at control step {time} of episode {episode} (seed {seed})")
+            raise _not_finite(time, episode, seed)
         frames.append(poses(run.state))
         return [tuple(np.asarray(column)[:, 0] for column in frame) for frame in frames], bool(run.solved[0])
 
