@@ -5,13 +5,35 @@ Importing kinetix takes seconds, so it happens when an engine is made. Every lea
 
 import contextlib
 import functools
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rtc_bench.envs import kinetix_levels
 from rtc_bench.envs import scene as scenes
+
+
+@functools.cache
+def _kinetix():
+    """The package ``kinetix.environment``.
+
+    Its imports reach for ``kinetix.data``, which reads data sets with grain and zarr. Not every platform has wheels of
+    these, and nothing here uses them: an empty package stands in while ``kinetix.environment`` is imported.
+    """
+    stand_in = types.ModuleType("kinetix.data")
+    stand_in.__path__ = [str(kinetix_levels.folder().parent / "data")]
+    sys.modules.setdefault(stand_in.__name__, stand_in)
+    try:
+        from kinetix import environment
+        from kinetix.environment import env, env_state, spaces, utils  # noqa: F401, attributes of environment from here on
+    finally:
+        if sys.modules[stand_in.__name__] is stand_in:
+            del sys.modules[stand_in.__name__]
+    return environment
 
 
 @contextlib.contextmanager
@@ -25,8 +47,8 @@ def _lenient():
 def to_kinetix(scene: scenes.Scene):
     """A scene as kinetix-env's (EnvState, StaticEnvParams, EnvParams)."""
     from jax2d import engine as jax2d
-    from kinetix.environment import env_state, utils
 
+    env_state, utils = _kinetix().env_state, _kinetix().utils
     sizes = utils.static_env_params_from_size("l")
     state = utils.create_empty_env(sizes)
     quads = {body.slot: body for body in scene.bodies if not body.is_circle}
@@ -122,11 +144,11 @@ def _thrusters(scene: scenes.Scene, template):
 @_lenient()
 def _stock_env():
     """kinetix-env's environment. All scenes share one: a scene is data to it, and listing its pairs takes seconds."""
-    from kinetix.environment import env, env_state, spaces, utils
-
+    environment = _kinetix()
+    env_state, spaces, utils = environment.env_state, environment.spaces, environment.utils
     kinds = (spaces.ActionType.CONTINUOUS, spaces.ObservationType.SYMBOLIC_FLAT)
     params = env_state.EnvParams(dense_reward_scale=0.0)
-    return env.make_kinetix_env(*kinds, None, params, utils.static_env_params_from_size("l"), auto_reset=False)
+    return environment.env.make_kinetix_env(*kinds, None, params, utils.static_env_params_from_size("l"), auto_reset=False)
 
 
 class KinetixEngine:
@@ -144,7 +166,7 @@ class KinetixEngine:
 
     def step(self, sim, motors: Array, thrusters: Array):
         """One control step: sim, solved [B], failed [B], distance [B] (metres)."""
-        from kinetix.environment import utils
+        utils = _kinetix().utils
 
         def once(sim, motors: Array, thrusters: Array):
             action = jnp.concatenate([motors, thrusters])
