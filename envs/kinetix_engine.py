@@ -148,7 +148,9 @@ def _stock_env():
     env_state, spaces, utils = environment.env_state, environment.spaces, environment.utils
     kinds = (spaces.ActionType.CONTINUOUS, spaces.ObservationType.SYMBOLIC_FLAT)
     params = env_state.EnvParams(dense_reward_scale=0.0)
-    return environment.env.make_kinetix_env(*kinds, None, params, utils.static_env_params_from_size("l"), auto_reset=False)
+    return environment.env.make_kinetix_env(
+        *kinds, None, params, utils.static_env_params_from_size("l"), auto_reset=False
+    )
 
 
 class KinetixEngine:

@@ -27,6 +27,15 @@ def compact(bodies: BodyStates) -> Array:
     return stacked.reshape(-1, stacked.shape[-1]).T
 
 
+def own_of_compact(scene: scenes.Scene) -> np.ndarray:
+    """[7 M] bool: the numbers of the compact observation that are of the robot itself, its bodies without a role."""
+    return np.repeat(_is_robot(scene), FEATURES)
+
+
+def _is_robot(scene: scenes.Scene) -> list[bool]:
+    return [body.role == scenes.NO_ROLE for body in scene.moving]
+
+
 def _one_hot(index: int, size: int) -> list[float]:
     return [float(i == index) for i in range(size)]
 
@@ -103,6 +112,10 @@ class Symbolic:
         self.indices = {
             name: np.array([starts[body.slot] + offset for body in scene.moving]) for name, offset in offsets.items()
         }
+
+        self.own = np.zeros(self.size, bool)  # the numbers that are of the robot itself, its bodies without a role
+        for indices in self.indices.values():
+            self.own[indices[_is_robot(scene)]] = True
 
     @property
     def size(self) -> int:

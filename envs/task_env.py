@@ -65,10 +65,11 @@ class TaskEnv:
         if interface == "compact":
             self._observe = observation.compact
             self.obs_size = observation.FEATURES * len(self.scene.moving)
+            self.own = observation.own_of_compact(self.scene)  # [O] bool: the numbers that are of the robot itself
             self._motors, self._thrusters = self.scene.wired_motors, self.scene.wired_thrusters
         else:
             self._observe = observation.Symbolic(self.scene)
-            self.obs_size = self._observe.size
+            self.obs_size, self.own = self._observe.size, self._observe.own
             self._motors, self._thrusters = range(scenes.MOTOR_BINDINGS), range(scenes.THRUSTER_BINDINGS)
         motors, thrusters = len(self._motors), len(self._thrusters)
         self.action_size = motors + thrusters
@@ -109,15 +110,27 @@ class TaskEnv:
         action = jnp.asarray(action, jnp.float32)
         if self.noise_std:
             action = action + self.noise_std * self._noise(_typed(key), action.shape)
-        action = jnp.clip(action, self.action_low[None], self.action_high[None])
-        motors, thrusters = self._wire(action)
-        sim, solved, failed, distance = self.engine.step(state.sim, motors, thrusters)
-        next_state = State(sim, state.time + 1)
+        next_state, solved, failed, distance = self._act(state, action)
         terminated = solved | failed
         truncated = (next_state.time >= self.max_steps) & ~terminated
         reward = solved.astype(jnp.float32) - failed.astype(jnp.float32)
         info = {"solved": solved, "failed": failed, "distance": distance}
         return self.observe(next_state), next_state, reward, terminated, truncated, info
+
+    @_in_float32
+    def predict(self, state: State, actions: Array, steps: Array) -> State:
+        """Where the first ``steps`` [] of ``actions`` [B, H, A] lead without actuation noise."""
+
+        def act(index: Array, state: State) -> State:
+            return self._act(state, jnp.take(actions, index, axis=1))[0]
+
+        return jax.lax.fori_loop(0, steps, act, state)
+
+    def _act(self, state: State, action: Array) -> tuple[State, Array, Array, Array]:
+        """One control step without noise: the state, solved [B], failed [B], distance [B]."""
+        motors, thrusters = self._wire(jnp.clip(action, self.action_low[None], self.action_high[None]))
+        sim, solved, failed, distance = self.engine.step(state.sim, motors, thrusters)
+        return State(sim, state.time + 1), solved, failed, distance
 
     def _noise(self, key: Array, shape: tuple[int, int]) -> Array:
         if key.ndim == 0:

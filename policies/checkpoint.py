@@ -164,13 +164,18 @@ def check_arrays(path: Path, arrays: Mapping[str, Any], config: flow.FlowConfig)
     expected = {"params": params, "obs_mean": vector, "obs_std": vector}
     if arrays.get("weak") is not None:
         expected["weak"] = params
+    _check_shapes(path, arrays, expected)
+    check_weights(path, arrays)
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless both are nested dicts of the same names and shapes."""
     wanted = {name: leaf.shape for name, leaf in _leaves(expected).items()}
     shapes = {name: leaf.shape for name, leaf in _leaves(arrays).items()}
     for name in sorted(wanted.keys() | shapes.keys()):
         if wanted.get(name) != shapes.get(name):
             has, needs = (f"of shape {side[name]}" if name in side else "absent" for side in (shapes, wanted))
             raise CheckpointError(f"{path}: {name} is {has}, its configuration says {needs}; copy or train it again")
-    check_weights(path, arrays)
 
 
 def check_weights(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -180,6 +185,37 @@ def check_weights(path: Path, arrays: Mapping[str, Any]) -> None:
             raise CheckpointError(f"{path}: {name} holds {leaf.dtype} numbers; weights are float32, save them as such")
         if not np.isfinite(leaf).all():
             raise CheckpointError(f"{path}: {name} holds inf or nan; train it again, at a lower learning rate")
+
+
+def weights_file(folder: Path, name: str, task: str) -> pathlib.Path:
+    """Where the weights lie that a strategy learned for a task's policy."""
+    return pathlib.Path(folder) / name / f"{task}.safetensors"
+
+
+def read_weights_policy(path: Path) -> str:
+    """The digest of the policy that a strategy's weights were trained for. Raises CheckpointError."""
+    return str(read_header(path).get("recipe", {}).get("policy"))
+
+
+def save_weights(path: Path, weights: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    """Save what a strategy learned, in half precision. ``card`` holds the recipe, with the policy's digest and the options."""
+    halves = {name: np.asarray(leaf, np.float16) for name, leaf in _leaves(weights).items()}
+    save(path, halves, {**card, "kind": "weights"})
+
+
+def load_weights(path: Path, expected: Any, *, policy: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a strategy learned for the policy of this digest. Raises CheckpointError for other weights.
+
+    ``expected``: a nested dict of arrays, or their shapes, that they must be like.
+    """
+    arrays, header = load(path, kind="weights")
+    recipe = header.get("recipe", {})
+    for name, value in {"policy": policy, "options": dict(options)}.items():
+        if recipe.get(name) != value:
+            raise CheckpointError(f"{path}: trained for {name} {recipe.get(name)}, not {value}; train it again")
+    _check_shapes(path, arrays, expected)
+    check_weights(path, arrays)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float32), arrays)
 
 
 def zoo_files() -> dict[str, pathlib.Path]:

@@ -44,7 +44,7 @@ class FlowConfig:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "obs_mean", "obs_std", "weak", "modulations", "weak_modulations"],
+    data_fields=["params", "obs_mean", "obs_std", "weak", "modulations", "weak_modulations", "weights"],
     meta_fields=["config"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,16 @@ class FlowPolicy:
     weak: Params | None = None  # the same network early in training, for BID's contrast
     modulations: "tuple[TimeModulation, ...]" = ()  # that need not be computed again
     weak_modulations: "tuple[TimeModulation, ...]" = ()
+    weights: dict[str, Params] = dataclasses.field(
+        default_factory=dict
+    )  # what strategies learned, by their stages' names
 
     def velocity(self, obs: Array, x_t: Array, time: "Array | TimeModulation") -> Array:
         """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O].
 
         A sampler gives one of ``time_modulations`` instead of a time; what depends on time alone is not computed again.
         """
-        return velocity(self.params, self._normalised(obs), x_t, time)
+        return velocity(self.params, self.normalised(obs), x_t, time)
 
     def time_modulations(self, steps: int) -> "TimeModulation":
         """Those of ``steps`` Euler steps, along the first axis of every leaf."""
@@ -81,6 +84,10 @@ class FlowPolicy:
         weak_modulations = tuple(weak_policy.time_modulations(count) for count in counts) if weak_policy else ()
         return dataclasses.replace(self, modulations=modulations, weak_modulations=weak_modulations)
 
+    def with_params(self, params: Params) -> "FlowPolicy":
+        """The same policy with other parameters, and without what belongs to these."""
+        return dataclasses.replace(self, params=params, weak=None, modulations=(), weak_modulations=())
+
     def weak_policy(self) -> "FlowPolicy":
         """The early checkpoint as a policy of its own. Raises ValueError if there is none."""
         if self.weak is None:
@@ -91,7 +98,8 @@ class FlowPolicy:
             self, params=self.weak, weak=None, modulations=self.weak_modulations, weak_modulations=()
         )
 
-    def _normalised(self, obs: Array) -> Array:
+    def normalised(self, obs: Array) -> Array:
+        """Observations [B, O] as they enter the network."""
         return (obs - self.obs_mean[None]) / self.obs_std[None]
 
 

@@ -28,6 +28,7 @@ class Line:
     """Observes (time, position). Solved beyond +goal, failed beyond -goal; keeps paying +1 after an episode's end."""
 
     name, obs_size, action_size, max_steps = "line", 2, 1, 256
+    own = np.array([False, True])
     action_low, action_high = np.array([-1e6], np.float32), np.array([1e6], np.float32)
 
     def __init__(self, goal=np.inf, noise_std=0.0, max_steps=256, step_log=None):

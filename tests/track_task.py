@@ -13,6 +13,7 @@ class Track:
     name, interface, obs_size, action_size, max_steps = "track", "compact", 7, 1, 40
     action_low, action_high = np.array([-1.0], np.float32), np.array([1.0], np.float32)
     control_dt = 1 / 30
+    own = np.arange(7) == 0
 
     def __init__(self, noise_std=0.0, start=0.0, start_std=0.0):
         self.noise_std, self.start, self.start_std = noise_std, start, start_std

@@ -36,11 +36,14 @@ def _measure_at(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy]
     obs = policy.obs_mean + policy.obs_std * jax.random.normal(keys[0], (batch, policy.config.obs_size))
     draws = jax.random.normal(keys[1], (2, *shape))
     two = jnp.int32(2)
-    request = base.Request(obs, draws[0], two, two, draws[1], jax.random.split(keys[2], batch))
+    # What is seen ahead comes from a simulator, whose time is none of the strategy's.
+    seen = {"ahead": obs, "own": jnp.zeros(policy.config.obs_size, bool)}
+    request = base.Request(obs, draws[0], two, two, draws[1], jax.random.split(keys[2], batch), **seen)
     calls = {}
     for name, strategy in strategies.items():
-        plan, memory = jax.jit(strategy.plan), strategy.init(policy, batch)
-        calls[name] = lambda plan=plan, memory=memory: jax.block_until_ready(plan(policy, request, memory))
+        plan, own = jax.jit(strategy.plan), strategy.prepare(policy)
+        arguments = (own, request, strategy.init(own, batch))
+        calls[name] = lambda plan=plan, arguments=arguments: jax.block_until_ready(plan(*arguments))
         calls[name]()  # compiles
     milliseconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):

@@ -11,7 +11,7 @@ from jax import Array
 
 from rtc_bench.common import devices
 from rtc_bench.envs import task_env
-from rtc_bench.evaluation import timeline
+from rtc_bench.evaluation import batches, timeline
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 
@@ -33,6 +33,16 @@ class TracedCell(NamedTuple):
     strategy_index: Array  # [] int32
     delay: Array  # [] int32, d
     horizon: Array  # [] int32, s
+
+
+class _Timing(NamedTuple):
+    """When the cell's new chunks are executed, see ``timeline.merge``; control steps after the request."""
+
+    takeover: Array  # [] int32
+    begin: Array  # [] int32
+
+
+Policies = tuple[flow.FlowPolicy, ...]  # what each strategy acts by
 
 
 class Outcomes(NamedTuple):
@@ -66,7 +76,7 @@ class _CycleCarry(NamedTuple):
     """What is carried from request to request; the batch is the first axis, but the last one in ``run.state``."""
 
     run: _StepCarry
-    chunk: Array  # [B, H, A], executing
+    chunk: Array  # [B, L, A], executing; L is H, or 2 H where chunks of some strategy begin at their arrival
     memory: tuple  # every strategy's
     keys: Array  # [B], of the episodes
     number: Array  # [B], the episode's position before sorting
@@ -88,6 +98,7 @@ class Evaluator:
         self.env, self.policy, self.strategies = env, policy, strategies
         self.devices = jax.device_count()
         self.episodes_per_device = -(-batch // self.devices)
+        self._begins_late = any(strategy.timing == base.FROM_ARRIVAL for strategy in strategies)
         self._sharded = devices.ShardedFunction(self._episodes, shared=3)
         self._compiled_count = 0  # episodes that a compiled program plays
 
@@ -137,22 +148,24 @@ class Evaluator:
         return self.policy, jax.random.key(seed), cell, numbers
 
     def _episodes(self, policy: flow.FlowPolicy, key: Array, cell: TracedCell, numbers: Array) -> Outcomes:
-        policy = policy.with_time_modulations({strategy.flow_steps for strategy in self.strategies})
+        policies = self._prepared(policy)
         count = numbers.shape[0]
         block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
-        started = self._initial_carry(policy, cell, keys)
+        started = self._initial_carry(policies, cell, keys)
         started = started._replace(run=started.run._replace(over=jnp.arange(batch) >= count))  # padding is over
 
         def cycle(carry: tuple[Array, _CycleCarry]) -> tuple[Array, _CycleCarry]:
             time, episodes = carry
-            episodes = _take(episodes, jnp.argsort(episodes.run.over))
+            episodes = batches.take(episodes, jnp.argsort(episodes.run.over))
             alive = batch - episodes.run.over.sum(dtype=jnp.int32)
 
             def play_block(index: Array, episodes: _CycleCarry) -> _CycleCarry:
                 members = index * block + jnp.arange(block)
-                return _put(episodes, members, self._cycle(policy, cell, time, _take(episodes, members)))
+                return batches.put(
+                    episodes, members, self._cycle(policies, cell, time, batches.take(episodes, members))
+                )
 
             return time + cell.horizon, jax.lax.fori_loop(0, (alive + block - 1) // block, play_block, episodes)
 
@@ -160,7 +173,7 @@ class Evaluator:
             return ~carry[1].run.over.all()  # the time limit ends every episode
 
         _, ended = jax.lax.while_loop(any_alive, cycle, (jnp.int32(0), started))
-        run = _take(ended, jnp.argsort(ended.number)[:count]).run
+        run = batches.take(ended, jnp.argsort(ended.number)[:count]).run
         steps = jnp.maximum(run.length - 1, 1)
         return Outcomes(
             run.solved,
@@ -171,29 +184,52 @@ class Evaluator:
             run.not_finite_at,
         )
 
-    def _initial_carry(self, policy: flow.FlowPolicy, cell: TracedCell, keys: Array) -> _CycleCarry:
+    def _prepared(self, policy: flow.FlowPolicy) -> tuple[flow.FlowPolicy, ...]:
+        """What each strategy acts by."""
+        return tuple(strategy.prepare(policy) for strategy in self.strategies)
+
+    def _initial_carry(self, policies: Policies, cell: TracedCell, keys: Array) -> _CycleCarry:
         batch = keys.shape[0]
         obs, state = self.env.reset(keys, batch)
         zero, no = jnp.zeros(batch), jnp.zeros(batch, bool)
         action, never = jnp.zeros((batch, self.env.action_size)), jnp.full(batch, NEVER, jnp.int32)
         run = _StepCarry(state, obs, action, no, no, zero, zero, zero, zero, zero, never)
-        first_chunks = [functools.partial(strategy.first, policy) for strategy in self.strategies]
-        chunk = self._switched(cell, "first", first_chunks, obs, self._noise(keys, jnp.int32(0)))
-        memory = tuple(strategy.init(policy, batch) for strategy in self.strategies)
+        firsts = self._methods("first", policies)
+        chunk = self._switched(cell, "first", firsts, obs, self._noise(keys, jnp.int32(0)))
+        if self._begins_late:
+            chunk = jnp.pad(chunk, ((0, 0), (0, chunk.shape[1]), (0, 0)))
+        memory = tuple(init(batch) for init in self._methods("init", policies))
         return _CycleCarry(run, chunk, memory, keys, jnp.arange(batch))
 
-    def _switched(self, cell: TracedCell, name: str, calls: Sequence[Callable[..., Array]], *arguments: Any) -> Array:
-        """The call of the cell's strategy; where it is the base's for all strategies, nothing is switched."""
-        inherited = [
-            getattr(type(strategy), method) is getattr(base.Strategy, method)
-            for strategy in self.strategies
-            for method in (name, "sample")
-        ]
-        if all(inherited) and len({strategy.flow_steps for strategy in self.strategies}) == 1:
-            return calls[0](*arguments)
-        return jax.lax.switch(cell.strategy_index, calls, *arguments)
+    def _methods(self, name: str, policies: Policies) -> list[Callable]:
+        """Every strategy's method of this name, with its policy."""
+        pairs = zip(self.strategies, policies, strict=True)
+        return [functools.partial(getattr(strategy, name), policy) for strategy, policy in pairs]
 
-    def _cycle(self, policy: flow.FlowPolicy, cell: TracedCell, time: Array, episodes: _CycleCarry) -> _CycleCarry:
+    def _timing(self, cell: TracedCell) -> _Timing:
+        waits, late = (
+            jnp.array([strategy.timing == timing for strategy in self.strategies])[cell.strategy_index]
+            for timing in (base.WAITING, base.FROM_ARRIVAL)
+        )
+        return _Timing(jnp.where(waits, 0, cell.delay), jnp.where(late, cell.delay, 0))
+
+    def _switched(self, cell: TracedCell, name: str, calls: Sequence[Callable[..., Array]], *arguments: Any) -> Array:
+        """The call of the cell's strategy; those that are the base's, and would do the same, share one branch."""
+        numbers: dict[Any, int] = {}
+        branches: list[Callable[..., Array]] = []
+        branch_of_strategy = []
+        for index, (strategy, call) in enumerate(zip(self.strategies, calls, strict=True)):
+            names = (name, "sample", "prepare") if name == "first" else (name,)
+            inherited = all(getattr(type(strategy), method) is getattr(base.Strategy, method) for method in names)
+            number = numbers.setdefault(("base", strategy.flow_steps) if inherited else index, len(branches))
+            if number == len(branches):
+                branches.append(call)
+            branch_of_strategy.append(number)
+        if len(branches) == 1:
+            return branches[0](*arguments)
+        return jax.lax.switch(jnp.array(branch_of_strategy)[cell.strategy_index], branches, *arguments)
+
+    def _cycle(self, policies: Policies, cell: TracedCell, time: Array, episodes: _CycleCarry) -> _CycleCarry:
         """One request, and the control steps until the next.
 
         Episodes that are over wait at the start: where they ended much may touch, and slow the physics of all.
@@ -201,48 +237,66 @@ class Evaluator:
         run, _, _, keys, number = episodes
         _, start_state = self.env.reset(keys, keys.shape[0])
         run = run._replace(state=self.env.where(run.over, start_state, run.state))
-        executing, memory = self._plan(policy, cell, time, episodes)
+        executing, memory = self._plan(policies, cell, time, episodes._replace(run=run))
+        takeover = self._timing(cell).takeover
 
         def step(index: Array, run: _StepCarry) -> _StepCarry:
-            action = self._action(policy, cell, run.obs, executing, index, memory)
-            return self._step(
-                run, action, keys, time + index, timeline.is_chunk_boundary(index, cell.delay, cell.horizon)
-            )
+            action = self._action(policies, cell, run.obs, executing, index, time, memory)
+            is_boundary = timeline.is_chunk_boundary(index, takeover, cell.horizon)
+            return self._step(run, action, keys, time + index, is_boundary)
 
         run = jax.lax.fori_loop(0, cell.horizon, step, run)
         return _CycleCarry(run, timeline.shift(executing, cell.horizon), memory, keys, number)
 
     def _plan(
-        self, policy: flow.FlowPolicy, cell: TracedCell, time: Array, episodes: _CycleCarry
+        self, policies: Policies, cell: TracedCell, time: Array, episodes: _CycleCarry
     ) -> tuple[Array, base.Memory]:
-        """What is executed [B, H, A] from a request at ``time`` on, and the memories after it."""
+        """What is executed [B, L, A] from a request at ``time`` on, and the memories after it."""
         noise, strategy_keys = self._noise(episodes.keys, time), _step_keys(episodes.keys, time, STRATEGY)
-        request = base.Request(episodes.run.obs, episodes.chunk, cell.delay, cell.horizon, noise, strategy_keys)
-
+        previous = episodes.chunk[:, : noise.shape[1]]
+        seen = {"ahead": self._ahead(cell, episodes), "own": jnp.asarray(self.env.own)}
+        request = base.Request(episodes.run.obs, previous, cell.delay, cell.horizon, noise, strategy_keys, **seen)
         alive = (~episodes.run.over).sum(dtype=jnp.int32)
 
         def plan(index: int, request: base.Request, memory: tuple) -> tuple[Array, tuple]:
-            new, own_memory = _plan_alive(self.strategies[index], policy, request, memory[index], alive)
+            strategy = self.strategies[index]
+            request = request if strategy.looks_ahead else request._replace(ahead=None)
+            new, own_memory = batches.plan_alive(strategy, policies[index], request, memory[index], alive)
             return new, (*memory[:index], own_memory, *memory[index + 1 :])
 
         plans = [functools.partial(plan, index) for index in range(len(self.strategies))]
         new, memory = jax.lax.switch(cell.strategy_index, plans, request, episodes.memory)
-        return timeline.merge(episodes.chunk, new, cell.delay), memory
+        timing = self._timing(cell)
+        begin = timing.begin if self._begins_late else None
+        return timeline.merge(episodes.chunk, new, timing.takeover, begin), memory
+
+    def _ahead(self, cell: TracedCell, episodes: _CycleCarry) -> Array | None:
+        """For a strategy that looks ahead, the observation [B, O] when its chunk will arrive; for others that of now.
+
+        None where no strategy does. All share one simulation, because compiling physics is dear.
+        """
+        looks = [strategy.looks_ahead for strategy in self.strategies]
+        if not any(looks):
+            return None
+        steps = jnp.where(jnp.array(looks)[cell.strategy_index], cell.delay, 0)
+        return self.env.observe(self.env.predict(episodes.run.state, episodes.chunk, steps))
 
     def _action(
-        self, policy: flow.FlowPolicy, cell: TracedCell, obs: Array, executing: Array, index: Array, memory
+        self, policies: Policies, cell: TracedCell, obs: Array, executing: Array, index: Array, time: Array, memory
     ) -> Array:
-        """The action [B, A] at a step of a cycle, within no bounds yet."""
+        """The action [B, A] at a step of a cycle whose request was at ``time``, within no bounds yet."""
+        place = timeline.index_in_chunk(
+            index, is_first_cycle=time == 0, horizon=cell.horizon, **self._timing(cell)._asdict()
+        )
 
-        def correct(strategy: base.Strategy, own_memory: base.Memory, action: Array) -> Array:
-            return strategy.correct(policy, obs, action, index, own_memory)
+        def correct(method: Callable, own_memory: base.Memory, action: Array) -> Array:
+            return method(obs, action, place, own_memory)
 
-        action = jnp.take(executing, index, axis=1)
         corrections = [
-            functools.partial(correct, strategy, own_memory)
-            for strategy, own_memory in zip(self.strategies, memory, strict=True)
+            functools.partial(correct, method, own_memory)
+            for method, own_memory in zip(self._methods("correct", policies), memory, strict=True)
         ]
-        return self._switched(cell, "correct", corrections, action)
+        return self._switched(cell, "correct", corrections, jnp.take(executing, index, axis=1))
 
     def replay(
         self, *, seed: int, episode: int, delay: int, horizon: int, strategy_index: int = 0
@@ -255,14 +309,15 @@ class Evaluator:
         keys = jax.random.fold_in(key, episode)[None]
         step, plan, act = (self._jitted(name) for name in ("_step", "_plan", "_action"))
         poses = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
-        episodes, frames = self._jitted("_initial_carry")(self.policy, cell, keys), []
+        policies = self._jitted("_prepared")(self.policy)
+        episodes, frames = self._jitted("_initial_carry")(policies, cell, keys), []
         for time in range(self.env.max_steps):
             run, index = episodes.run, jnp.int32(time % horizon)
             frames.append(poses(run.state))
             if time % horizon == 0:
-                executing, memory = plan(self.policy, cell, jnp.int32(time), episodes)
+                executing, memory = plan(policies, cell, jnp.int32(time), episodes)
                 episodes = episodes._replace(chunk=timeline.shift(executing, horizon), memory=memory)
-            action = act(self.policy, cell, run.obs, executing, index, memory)
+            action = act(policies, cell, run.obs, executing, index, time - index, memory)
             run = step(run, action, keys, jnp.int32(time), jnp.bool_(False))
             episodes = episodes._replace(run=run)
             if run.over[0]:
@@ -306,51 +361,6 @@ class Evaluator:
         )
 
 
-def _plan_alive(
-    strategy: base.Strategy, policy: flow.FlowPolicy, request: base.Request, memory: base.Memory, alive: Array
-) -> tuple[Array, base.Memory]:
-    """The strategy's plan for the first ``alive`` episodes, and some more: in parts, where the strategy says so."""
-    batch, part = request.obs.shape[0], strategy.part
-    if part is None or batch % part or jax.default_backend() != "cpu":
-        return strategy.plan(policy, request, memory)
-
-    def part_of(tree: Any, index: Array) -> Any:
-        return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * part, part), tree)
-
-    def plan_part(index: Array, planned: tuple) -> tuple:
-        fields = {name: part_of(getattr(request, name), index) for name in ("obs", "previous", "noise", "key")}
-        new = strategy.plan(policy, request._replace(**fields), part_of(planned[1], index))
-        update = jax.lax.dynamic_update_slice_in_dim
-        return jax.tree.map(lambda whole, leaf: update(whole, leaf, index * part, 0), planned, new)
-
-    return jax.lax.fori_loop(0, (alive + part - 1) // part, plan_part, (jnp.zeros_like(request.previous), memory))
-
-
 def _step_keys(keys: Array, time: Array, purpose: int) -> Array:
     """The episodes' keys [B] at a control step, for one purpose."""
     return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, time), purpose))(keys)
-
-
-def _take(episodes: _CycleCarry, index: Array) -> _CycleCarry:
-    """The episodes at ``index``."""
-    state = jax.tree.map(lambda leaf: leaf[..., index], episodes.run.state)
-    return _with_state(jax.tree.map(lambda leaf: leaf[index], _without_state(episodes)), state)
-
-
-def _put(episodes: _CycleCarry, index: Array, new: _CycleCarry) -> _CycleCarry:
-    """``episodes`` with those at ``index``, a run of neighbours, replaced."""
-
-    def update(old: Array, new: Array, axis: int) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(old, new, index[0], axis)
-
-    state = jax.tree.map(lambda a, b: update(a, b, a.ndim - 1), episodes.run.state, new.run.state)
-    rest = jax.tree.map(lambda a, b: update(a, b, 0), _without_state(episodes), _without_state(new))
-    return _with_state(rest, state)
-
-
-def _without_state(episodes: _CycleCarry) -> _CycleCarry:
-    return _with_state(episodes, None)
-
-
-def _with_state(episodes: _CycleCarry, state) -> _CycleCarry:
-    return episodes._replace(run=episodes.run._replace(state=state))

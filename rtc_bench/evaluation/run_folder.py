@@ -12,7 +12,8 @@ from rtc_bench.common import errors, files, schema, versions
 from rtc_bench.evaluation import episodes, results
 from rtc_bench.strategies import registry
 
-NOT_DECIDING = ("out", "wandb")  # settings that do not change a result; batch does, in the last bit of a sum
+# Settings that do not change a result; batch does, in the last bit of a sum. Of weights the identity holds digests.
+NOT_DECIDING = ("out", "wandb", "weights")
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
 MUST_AGREE = ("interface", "engine", "noise_std", "flow_steps")  # settings that merged runs have in common
 MANIFEST = "manifest.json"

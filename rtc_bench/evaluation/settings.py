@@ -42,6 +42,7 @@ class SweepConfig(schema.Settings):
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
     episodes: int = 256  # a cell and seed; more of them go on from those that the run folder has
     policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors (also one level down)
+    weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     engine: str = "fast"  # physics: fast, or kinetix for the stock engine
     noise_std: float = 0.1  # actuation noise, in units of action
@@ -108,25 +109,30 @@ class CompareConfig(SweepConfig):
         return schema.as_tuple(self.baseline)
 
 
-def delay_horizon_pairs(delay: Any, horizon: Any, chunk: int) -> tuple[tuple[int, int], ...]:
-    """The (d, s) pairs of a sweep. Raises errors.ConfigError for one that breaks 1 <= s, d <= s <= H - d."""
-    delays = schema.whole_numbers("delay", delay)
+def delay_horizon_pairs(
+    delay: Any, horizon: Any, chunk: int, *, whole_chunk: bool = False
+) -> tuple[tuple[int, int], ...]:
+    """The (d, s) pairs of a sweep. Raises errors.ConfigError for one that breaks 1 <= s, d <= s <= H - d.
+
+    ``whole_chunk``: for strategies whose chunks do not lose their first d actions; then s goes up to H, and d to H - 1.
+    """
+    rule = f"d <= s <= {chunk}" if whole_chunk else f"d <= s <= {chunk} - d"
+    delays, largest = schema.whole_numbers("delay", delay), chunk - 1 if whole_chunk else chunk // 2
     for d in delays:
-        if not 0 <= d <= chunk // 2:
-            raise errors.ConfigError(
-                f"delay={d} does not fit a chunk of {chunk} (d <= s <= {chunk} - d); valid: 0..{chunk // 2}"
-            )
+        if not 0 <= d <= largest:
+            raise errors.ConfigError(f"delay={d} does not fit a chunk of {chunk} ({rule}); valid: 0..{largest}")
+    longest = {d: chunk if whole_chunk else chunk - d for d in delays}
     if horizon == "auto":
         return tuple((d, max(d, 1)) for d in delays)
     if horizon == "all":
-        return tuple((d, s) for d in delays for s in range(max(d, 1), chunk - d + 1))
+        return tuple((d, s) for d in delays for s in range(max(d, 1), longest[d] + 1))
     horizons = schema.whole_numbers("horizon", horizon, words=HORIZON_WORDS)
     for s in horizons:
         for d in delays:
-            if not max(d, 1) <= s <= chunk - d:
-                valid = f"{max(d, 1)}..{chunk - d}"
+            if not max(d, 1) <= s <= longest[d]:
+                valid = f"{max(d, 1)}..{longest[d]}"
                 raise errors.ConfigError(
-                    f"horizon={s} does not fit delay={d} and a chunk of {chunk} (d <= s <= {chunk} - d); "
+                    f"horizon={s} does not fit delay={d} and a chunk of {chunk} ({rule}); "
                     f"valid for delay={d}: {valid}, or horizon=auto"
                 )
     return tuple((d, s) for d in delays for s in horizons)

@@ -50,16 +50,18 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     for spec in config.strategies:
         registry.check_spec(spec)
     paths = sweep_inputs.checkpoint_files(config)
-    pairs = {}
-    for task, path in paths.items():  # typos are told before JAX starts
-        chunk = checkpoint.read_header(path).get("config", {}).get("horizon", policies.PREDICTION_HORIZON)
-        pairs[task] = settings.delay_horizon_pairs(config.delay, config.horizon, chunk)
-    devices.setup()
     strategies = sweep_inputs.build_strategies(config)
-    task_policies = {task: sweep_inputs.load_task_policy(config, task, path) for task, path in paths.items()}
+    pairs = {}
+    for task, path in paths.items():  # typos are told before devices are looked for
+        chunk = checkpoint.read_header(path).get("config", {}).get("horizon", policies.PREDICTION_HORIZON)
+        pairs[task] = sweep_inputs.delay_horizon_pairs(config, chunk, strategies)
+    devices.setup()
+    task_policies = {
+        task: sweep_inputs.load_task_policy(config, task, path, strategies) for task, path in paths.items()
+    }
     for task_policy in task_policies.values():
         sweep_inputs.check_strategies(strategies, task_policy.policy)
-    cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task]]
+    cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task][name]]
     return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
 
 

@@ -2,11 +2,15 @@
 
 import dataclasses
 import inspect
+import json
 import pathlib
 from collections.abc import Mapping
+from typing import Any
+
+import jax
 
 from rtc_bench import envs
-from rtc_bench.common import errors, files
+from rtc_bench.common import errors, files, schema
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.policies import checkpoint, flow
@@ -21,6 +25,9 @@ class TaskPolicy:
     policy: flow.FlowPolicy
     digest: str  # of the checkpoint file
     label: str  # goes into the policy column
+    weights: dict[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # what strategies learned: name -> digest of its file
 
 
 def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
@@ -53,31 +60,76 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
     return {task: available[task] for task in config.tasks}
 
 
-def load_task_policy(config: settings.SweepConfig, task: str, path: pathlib.Path) -> TaskPolicy:
-    """A task's environment and policy. Raises CheckpointError for a policy made for something else."""
+def load_task_policy(
+    config: settings.SweepConfig, task: str, path: pathlib.Path, strategies: Mapping[str, base.Strategy] | None = None
+) -> TaskPolicy:
+    """A task's environment and policy, with what the strategies learned for it.
+
+    Raises CheckpointError for a policy or weights made for something else, and ConfigError for weights that are not there.
+    """
     env = envs.make(task, interface=config.interface, engine=config.engine, noise_std=config.noise_std)
     policy, _ = checkpoint.load_flow(path, **env.signature)
     origin = "zoo" if config.policy == "zoo" else path.parent.name
     digest = files.sha256(path)[:12]
-    return TaskPolicy(env, policy, digest, f"{origin}/{path.stem}@{digest}")
-
-
-def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
-    """Strategy name -> strategy. Raises ConfigError."""
-    specs = {registry.name_of(spec): spec for spec in config.strategies}
-    for name in config.options:
-        if name not in specs:
-            near = errors.did_you_mean(name, specs)
-            raise errors.ConfigError(
-                f"options.{name} is set, but strategy= does not list {name!r}{near}; add it or drop the option"
+    task_policy = TaskPolicy(env, policy, digest, f"{origin}/{path.stem}@{digest}")
+    weights, digests = {}, {}
+    for name, strategy in (strategies or {}).items():
+        stage = strategy.training
+        if stage is not None and stage.name not in weights:
+            file = _weights_file(config, name, stage.name, task_policy, path)
+            expected = contract.calling(
+                [strategy],
+                lambda strategy=strategy: jax.eval_shape(strategy.initial_weights, policy, jax.random.key(0)),
             )
-    strategies = {}
-    for name, spec in specs.items():
-        options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
-        strategies[name] = registry.build(spec, **options)
-    if len(specs) < len(config.strategies):
-        raise errors.ConfigError(f"strategy={list(config.strategies)} names one twice; list each once")
-    return strategies
+            trained_for = {"policy": digest, "options": training_options(strategy)}
+            weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for)
+            digests[stage.name] = files.sha256(file)[:12]
+    return dataclasses.replace(task_policy, policy=dataclasses.replace(policy, weights=weights), weights=digests)
+
+
+METHODS = "methods"  # the folder beside policies that holds what strategies learned for them
+
+
+def training_options(strategy: base.Strategy) -> dict[str, Any]:
+    """The strategy's settings that its training depends on: all of its own."""
+    options = {name: value for name, value in dataclasses.asdict(strategy).items() if name != "flow_steps"}
+    return json.loads(json.dumps(options))
+
+
+def _weights_file(
+    config: settings.SweepConfig, strategy_name: str, stage: str, task_policy: TaskPolicy, path: pathlib.Path
+) -> pathlib.Path:
+    """The first that was trained for this policy, or else the first. Raises ConfigError where there is none."""
+    folders = [pathlib.Path(config.weights), *(folder / METHODS for folder in (path.parent, path.parent.parent))]
+    task = task_policy.env.name
+    present = [file for folder in folders if (file := checkpoint.weights_file(folder, stage, task)).exists()]
+    if not present:
+        (spec,) = (spec for spec in config.strategies if registry.name_of(spec) == strategy_name)
+        policy = "" if config.policy == "zoo" else f" policy={config.policy}"
+        raise errors.ConfigError(
+            f"{strategy_name} needs weights that it learns for the policy of {task}, and neither {folders[0]} nor "
+            f"{folders[1]} holds them; train them: python scripts/train_method.py task={task} strategy={spec}{policy}"
+        )
+    fitting = [file for file in present if checkpoint.read_weights_policy(file) == task_policy.digest]
+    return (fitting or present)[0]
+
+
+def delay_horizon_pairs(
+    config: settings.SweepConfig, chunk: int, strategies: Mapping[str, base.Strategy]
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Strategy name -> the (d, s) pairs that it plays. Raises ConfigError for a delay that suits none of the strategies."""
+    pairs: dict[str, tuple[tuple[int, int], ...]] = dict.fromkeys(strategies, ())
+    for delay in schema.whole_numbers("delay", config.delay):
+        refusals = []
+        for name, strategy in strategies.items():
+            try:
+                whole_chunk = strategy.timing != base.DELAYED
+                pairs[name] += settings.delay_horizon_pairs([delay], config.horizon, chunk, whole_chunk=whole_chunk)
+            except errors.ConfigError as error:
+                refusals.append(error)
+        if len(refusals) == len(strategies):
+            raise refusals[0]
+    return pairs
 
 
 def check_strategies(strategies: Mapping[str, base.Strategy], policy: flow.FlowPolicy) -> None:
@@ -92,6 +144,8 @@ def check_strategies(strategies: Mapping[str, base.Strategy], policy: flow.FlowP
 def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:
     """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
     identity = {f"policy {task}": task_policy.digest for task, task_policy in task_policies.items()}
+    for task, task_policy in task_policies.items():
+        identity |= {f"weights {name} {task}": digest for name, digest in task_policy.weights.items()}
     for name, strategy in strategies.items():
         if contract.is_foreign(strategy):
             identity[f"strategy {name}"] = files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]

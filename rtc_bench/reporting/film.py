@@ -25,6 +25,10 @@ class _Unplanned(base.Strategy):
 
     random: bool = True
 
+    def prepare(self, policy):
+        """There is nothing to compute."""
+        return policy
+
     def first(self, policy, obs, noise):
         """Never executed."""
         return jnp.zeros_like(noise)
@@ -75,9 +79,12 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
             sweep_inputs.build_strategies(sweep_config),
             sweep_inputs.checkpoint_files(sweep_config)[config.task],
         )
-        task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path)
+        task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path, strategies)
         env, policy = task_policy.env, task_policy.policy
-        ((delay, horizon),) = evaluation_settings.delay_horizon_pairs(config.delay, "auto", policy.config.horizon)
+        whole_chunk = all(strategy.timing != base.DELAYED for strategy in strategies.values())
+        ((delay, horizon),) = evaluation_settings.delay_horizon_pairs(
+            config.delay, "auto", policy.config.horizon, whole_chunk=whole_chunk
+        )
         sweep_inputs.check_strategies(strategies, policy)
     episode = {"seed": config.seed, "episode": config.episode, "delay": delay, "horizon": horizon}
     films = side_by_side(env, policy, strategies, **episode)

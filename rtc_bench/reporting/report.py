@@ -101,9 +101,10 @@ def film_episode(
         raise errors.ConfigError(f"no settings say what strategy {missing[0]!r} is")
     strategies = {name: strategies[name] for name in outcomes.strategies}
     task, delay, horizon, seed, number = paired_comparison.most_telling_episode(outcomes)
-    task_policy = _load_task_policy(runs, task)
+    played = {name: s for name, s in strategies.items() if outcomes.episodes_by_task(name, (delay, horizon)).get(task)}
+    task_policy = _load_task_policy(runs, task, strategies)
     episode = {"seed": seed, "delay": delay, "horizon": horizon, "episode": number}
-    films = film.side_by_side(task_policy.env, task_policy.policy, strategies, **episode)
+    films = film.side_by_side(task_policy.env, task_policy.policy, played, **episode)
     for path in paths:
         film.save(task_policy.env, films, path, every=2)
     caption = f"{task}, d = {delay}, s = {horizon}, episode {number}"
@@ -128,11 +129,13 @@ def _sweep_config(manifest: Mapping[str, Any]) -> evaluation_settings.SweepConfi
     return evaluation_settings.SweepConfig.from_mapping(manifest["settings"])
 
 
-def _load_task_policy(runs: run_folder.LoadedRuns, task: str) -> sweep_inputs.TaskPolicy:
+def _load_task_policy(
+    runs: run_folder.LoadedRuns, task: str, strategies: Mapping[str, base.Strategy]
+) -> sweep_inputs.TaskPolicy:
     """The task's environment and policy. Raises ConfigError if it is not the one that was run any more."""
     manifest = next(manifest for manifest in runs.manifests if f"policy {task}" in manifest["identity"])
     config = dataclasses.replace(_sweep_config(manifest), task=task)
-    task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.checkpoint_files(config)[task])
+    task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.checkpoint_files(config)[task], strategies)
     if task_policy.digest != manifest["identity"][f"policy {task}"]:
         raise errors.ConfigError(f"policy={config.policy} now holds another policy for {task}")
     return task_policy

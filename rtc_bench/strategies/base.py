@@ -1,14 +1,23 @@
-"""What a strategy is: a request for a chunk in, a chunk out."""
+"""What a strategy is: a request for a chunk in, a chunk out; and, for one that learns, its training stage."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 from jax import Array
 
-from rtc_bench.common import schema
+from rtc_bench.common import errors, schema
 from rtc_bench.policies import flow, sampling
 
 Memory = Any  # a pytree of arrays, each with the batch as its first axis
+Weights = dict[str, Any]  # a nested dict of arrays
+
+# When a new chunk's actions are executed. It is asked for at control step t and there at t + d.
+DELAYED = "delayed"  # its index 0 is step t; the old chunk acts until t + d
+FROM_ARRIVAL = "from arrival"  # its index 0 is step t + d; the old chunk acts until then
+WAITING = "waiting"  # the world waits: its index 0 is step t, and the old chunk acts no more
+TIMINGS = (DELAYED, FROM_ARRIVAL, WAITING)
+
+DATA, ROLLOUTS = "data", "rollouts"  # what a training stage learns from
 
 
 class Request(NamedTuple):
@@ -26,17 +35,51 @@ class Request(NamedTuple):
     horizon: Array  # [] int32, s
     noise: Array  # [B, H, A], the same for every strategy at this episode and step
     key: Array  # [B] typed keys, for a strategy that needs more noise
+    ahead: Array | None = None  # [B, O], only for one that ``looks_ahead``: the observation at t + d
+    own: Array | None = None  # [O] bool, the numbers of an observation that are of the robot itself
+
+
+class Batch(NamedTuple):
+    """What a training stage learns from: K moments of a task's data, or of roll-outs of the policy."""
+
+    obs: Array  # [K, H, O], from the moment on; past an episode's end its last one
+    action: Array  # [K, 2 H, A] from the moment on, the expert's; past an episode's end 0
+    inside: Array  # [K, H] bool, the step is of the moment's episode
+    own: Array  # [O] bool, as in a request
+    progress: Array  # [], share of the training that is done
+    chunk: Array | None = None  # [K, H, A], of roll-outs: the policy's, which was executed from the moment on
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStage:
+    """How a strategy's weights are trained, unless the command says otherwise."""
+
+    name: str  # of the weights: the folder that holds them
+    source: str = DATA  # DATA, or ROLLOUTS: the policy acts (d = 0, s = H), an expert says what it would have done
+    epochs: int = 2  # passes over the source's control steps
+    batch: int = 512  # moments an update
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: int = 100  # updates
+    gradient_clip: float = 10.0
+    average: float = 0.0  # decay of an average over updates that is kept in the weights' place; 0: the last weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
     """Base class. Fields are hyper-parameters; ``d`` and ``s`` are traced, so one compilation serves every cell.
 
-    Override ``plan``; ``init`` if it keeps memory between chunks; ``correct`` if it touches single actions.
+    Override ``plan``; ``init`` if it keeps memory between chunks; ``correct`` if it touches single actions; ``prepare`` if
+    it acts by another policy than the given one. A strategy that learns names its ``training`` and overrides
+    ``initial_weights`` and ``loss``; ``policy.weights[name]`` are then its trained weights.
     """
 
     flow_steps: int = 5  # n, Euler steps
     part: ClassVar[int | None] = None  # episodes that a CPU plans at a time (None: all); few where a chunk is dear
+    timing: ClassVar[str] = DELAYED
+    looks_ahead: ClassVar[bool] = False  # asks a simulator, without noise, what the d committed actions lead to
+    takes_gradients: ClassVar[bool] = False  # through the network, in ``plan``
+    training: ClassVar[TrainingStage | None] = None
 
     def __post_init__(self):
         schema.at_least(self, flow_steps=1)
@@ -46,6 +89,10 @@ class Strategy:
 
     def check(self, policy: flow.FlowPolicy) -> None:
         """Called before anything runs: raise ConfigError if the policy lacks what the strategy needs."""
+
+    def prepare(self, policy: flow.FlowPolicy) -> flow.FlowPolicy:
+        """What ``init``, ``first``, ``plan`` and ``correct`` get as the policy: computed once, not for every chunk."""
+        return policy.with_time_modulations([self.flow_steps])
 
     def init(self, policy: flow.FlowPolicy, batch: int) -> Memory:
         """Memory at an episode's start; every leaf is [B, ...]."""
@@ -57,11 +104,11 @@ class Strategy:
         return self.sample(policy, obs, noise)
 
     def plan(self, policy: flow.FlowPolicy, request: Request, memory: Memory) -> tuple[Array, Memory]:
-        """A new chunk [B, H, A], index 0 at the next control step, and the memory to keep."""
+        """A new chunk [B, H, A], its index 0 at the step that ``timing`` says, and the memory to keep."""
         raise NotImplementedError
 
     def correct(self, policy: flow.FlowPolicy, obs: Array, action: Array, index: Array, memory: Memory) -> Array:
-        """Called just before an action [B, A] is executed; ``index`` [] is its place in its chunk."""
+        """Called just before an action [B, A] is executed; ``index`` [] is its place in the chunk that it came with."""
         del policy, obs, index, memory
         return action
 
@@ -69,3 +116,17 @@ class Strategy:
         """Plain Euler sampling."""
         modulations = policy.time_modulations(self.flow_steps)
         return sampling.euler(lambda x_t, modulation: policy.velocity(obs, x_t, modulation), noise, modulations)
+
+    def weights(self, policy: flow.FlowPolicy) -> Weights:
+        """What it learned for the policy. Raises ConfigError where the policy does not hold it."""
+        if self.training is None or self.training.name not in policy.weights:
+            raise errors.ConfigError(f"{type(self).__name__} needs weights that it learned, and the policy holds none")
+        return policy.weights[self.training.name]
+
+    def initial_weights(self, policy: flow.FlowPolicy, key: Array) -> Weights:
+        """Of the training stage: the weights that it begins with."""
+        raise NotImplementedError
+
+    def loss(self, policy: flow.FlowPolicy, weights: Weights, batch: Batch, key: Array) -> Array:
+        """Of the training stage: what it lowers, a number []. ``policy`` stays as it is; ``key`` is for draws."""
+        raise NotImplementedError

@@ -39,26 +39,58 @@ def check(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
     obs = jax.ShapeDtypeStruct((BATCH, config.obs_size), jnp.float32)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
-    request = base.Request(obs, chunk, number, number, chunk, keys)
+    seen = {"ahead": obs if strategy.looks_ahead else None, "own": jax.ShapeDtypeStruct((config.obs_size,), bool)}
+    request = base.Request(obs, chunk, number, number, chunk, keys, **seen)
 
     def trace(method: Callable, *arguments: Any) -> Any:
-        return calling([strategy], lambda: jax.eval_shape(lambda *traced: method(policy, *traced), *arguments))
+        return calling([strategy], lambda: jax.eval_shape(method, *arguments))
 
+    rule = f"timing is {strategy.timing!r}; timings: {', '.join(base.TIMINGS)}"
+    _require(strategy.timing in base.TIMINGS, type(strategy), rule)
     calling([strategy], lambda: strategy.check(policy))
-    memory = trace(lambda policy: strategy.init(policy, BATCH))
+    prepared = trace(strategy.prepare, policy)
+    _require(isinstance(prepared, flow.FlowPolicy), strategy.prepare, "prepare must return a policy, a FlowPolicy")
+    memory = trace(lambda policy: strategy.init(policy, BATCH), prepared)
     rule = f"init must return arrays [B, ...]; it returns {_describe(memory)} for B = {BATCH}"
     _require(all(leaf.shape[:1] == (BATCH,) for leaf in jax.tree.leaves(memory)), strategy.init, rule)
 
-    _require_like(chunk, trace(strategy.first, obs, chunk), strategy.first, "a chunk [B, H, A]")
+    _require_like(chunk, trace(strategy.first, prepared, obs, chunk), strategy.first, "a chunk [B, H, A]")
 
-    planned = trace(strategy.plan, request, memory)
+    planned = trace(strategy.plan, prepared, request, memory)
     rule = "plan must return two things, the chunk and the memory to keep: return chunk, memory"
     _require(type(planned) is tuple and len(planned) == 2, strategy.plan, rule)
     _require_like(chunk, planned[0], strategy.plan, "a chunk [B, H, A] first")
     _require_like(memory, planned[1], strategy.plan, "memory as init gave it second")
 
-    corrected = trace(strategy.correct, obs, action, number, memory)
+    corrected = trace(strategy.correct, prepared, obs, action, number, memory)
     _require_like(action, corrected, strategy.correct, "an action [B, A]")
+
+
+def check_training(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
+    """Trace the training stage, if it has one, for this policy. Raises BrokenStrategy."""
+    if strategy.training is None:
+        return
+    config = policy.config
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def array(*shape: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    actions = (config.horizon, config.action_size)
+    batch = base.Batch(
+        obs=array(BATCH, config.horizon, config.obs_size),
+        action=array(BATCH, 2 * config.horizon, config.action_size),
+        inside=array(BATCH, config.horizon, dtype=jnp.bool_),
+        own=array(config.obs_size, dtype=jnp.bool_),
+        progress=array(),
+        chunk=array(BATCH, *actions) if strategy.training.source == base.ROLLOUTS else None,
+    )
+    weights = calling([strategy], lambda: jax.eval_shape(strategy.initial_weights, policy, key))
+    rule = f"initial_weights must return a dict of float32 arrays, which may be nested; it returns {_describe(weights)}"
+    is_dict = isinstance(weights, dict) and all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(weights))
+    _require(is_dict and bool(jax.tree.leaves(weights)), strategy.initial_weights, rule)
+    loss = calling([strategy], lambda: jax.eval_shape(strategy.loss, policy, weights, batch, key))
+    _require_like(array(), loss, strategy.loss, "a number []")
 
 
 def calling(strategies: Sequence[base.Strategy], call: Callable[[], Any]) -> Any:

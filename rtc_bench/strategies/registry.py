@@ -24,6 +24,19 @@ REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "rtc_linear": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "linear"}),
     "rtc_ones": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "ones"}),
     "rtc_hard": ("rtc_bench.strategies.rtc:Rtc", {"schedule": "zeros"}),
+    "rtc_sigma": ("rtc_bench.strategies.inpainting.rtc_sigma:RtcSigma", {}),
+    "rtc_sigma_identity": ("rtc_bench.strategies.inpainting.rtc_sigma:RtcSigmaIdentity", {}),
+    "inpaint": ("rtc_bench.strategies.inpainting.inpaint:Inpaint", {}),
+    "paint": ("rtc_bench.strategies.inpainting.paint:Paint", {}),
+    "tt_rtc": ("rtc_bench.strategies.trained.tt_rtc:TtRtc", {}),
+    "soft_rtc": ("rtc_bench.strategies.trained.soft_rtc:SoftRtc", {}),
+    "vlash": ("rtc_bench.strategies.trained.vlash:Vlash", {}),
+    "remac": ("rtc_bench.strategies.trained.remac:Remac", {}),
+    "a2c2": ("rtc_bench.strategies.trained.a2c2:A2c2", {}),
+    "a2c2_alone": ("rtc_bench.strategies.trained.a2c2:A2c2Alone", {}),
+    "sft": ("rtc_bench.strategies.trained.sft:Sft", {}),
+    "synchronous": ("rtc_bench.strategies.limits:Synchronous", {}),
+    "oracle": ("rtc_bench.strategies.limits:Oracle", {}),
 }
 NAMES = tuple(REGISTRY)
 
@@ -54,6 +67,11 @@ def build(spec: str, **options: Any):
         raise errors.ConfigError(
             f"strategy {spec!r} with {values}: {type(error).__name__}: {error} ({line})"
         ) from error
+
+
+def trained_names() -> tuple[str, ...]:
+    """The names of those that learn."""
+    return tuple(name for name, (target, _) in REGISTRY.items() if _imported(target).training is not None)
 
 
 def name_of(spec: str) -> str:

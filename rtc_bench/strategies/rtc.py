@@ -20,11 +20,11 @@ def guidance_weight(time: Array, limit: float) -> Array:
     return jnp.minimum(raw, limit)
 
 
-def guided_velocity(velocity, x_t: Array, time: Array, *, target: Array, weights: Array, limit: float) -> Array:
-    """``velocity(x_t)`` [B, H, A] at flow time ``time`` [], pulled towards ``target`` [B, H, A].
+def pull(velocity, x_t: Array, time: Array, *, target: Array, weights: Array) -> tuple[Array, Array]:
+    """``velocity(x_t)`` [B, H, A] at flow time ``time`` [], and how to change it towards ``target`` [B, H, A].
 
-    As far as ``weights`` [H] say (equations 2 to 4).
-    The pull is a vector-Jacobian product of the denoised estimate through the network, not the error itself.
+    As far as ``weights`` [H] say (equations 2 to 4). The change is a vector-Jacobian product of the denoised estimate
+    through the network, not the error itself.
     """
 
     def denoised(x_t: Array) -> tuple[Array, Array]:
@@ -32,8 +32,20 @@ def guided_velocity(velocity, x_t: Array, time: Array, *, target: Array, weights
         return x_t + (1 - time) * v, v
 
     estimate, pull_back, v = jax.vjp(denoised, x_t, has_aux=True)
-    (pull,) = pull_back((target - estimate) * weights[None, :, None])
-    return v + guidance_weight(time, limit) * pull
+    (change,) = pull_back((target - estimate) * weights[None, :, None])
+    return v, change
+
+
+def pull_by_error(velocity, x_t: Array, time: Array, *, target: Array, weights: Array) -> tuple[Array, Array]:
+    """The same with the identity in the Jacobian's place: no gradient."""
+    v = velocity(x_t)
+    return v, (target - (x_t + (1 - time) * v)) * weights[None, :, None]
+
+
+def guided_velocity(velocity, x_t: Array, time: Array, *, target: Array, weights: Array, limit: float) -> Array:
+    """``velocity(x_t)`` [B, H, A], pulled towards ``target`` with the paper's guidance weight; see ``pull``."""
+    v, change = pull(velocity, x_t, time, target=target, weights=weights)
+    return v + guidance_weight(time, limit) * change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Rtc(base.Strategy):
     schedule: str = "exp"  # prefix_attention_schedule
     max_guidance_weight: float = 5.0  # beta
     part: ClassVar[int | None] = 32
+    takes_gradients: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

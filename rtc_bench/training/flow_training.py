@@ -49,14 +49,8 @@ class FlowTrainer:
         sizes = {name: getattr(config, name) for name in _SIZES}
         self.flow_config = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
         self.updates = max(1, len(end) // config.batch)  # an epoch
-        total = self.updates * config.epochs
-        warm = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
-        cool = optax.cosine_decay_schedule(config.learning_rate, max(1, total - config.warmup), config.anneal)
-        schedule = optax.join_schedules([warm, cool], [config.warmup])
-        self.optimiser = optax.chain(
-            optax.clip_by_global_norm(config.gradient_clip),
-            optax.adamw(schedule, weight_decay=config.weight_decay),
-        )
+        rates = {name: getattr(config, name) for name in _RATES}
+        self.optimiser = build_optimiser(self.updates * config.epochs, **rates)
         self._epoch = jax.jit(self._run_updates)
 
     def initial_state(self) -> FlowTrainingState:
@@ -95,6 +89,17 @@ class FlowTrainer:
         return flow.FlowPolicy(state.params, self.flow_config, jnp.asarray(self.mean), jnp.asarray(self.std), weak)
 
 
+def build_optimiser(
+    updates: int, *, learning_rate: float, warmup: int, anneal: float, gradient_clip: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """AdamW with clipped gradients; the learning rate rises linearly, then falls along a cosine to a share ``anneal``."""
+    warm = optax.linear_schedule(0.0, learning_rate, warmup)
+    cool = optax.cosine_decay_schedule(learning_rate, max(1, updates - warmup), anneal)
+    schedule = optax.join_schedules([warm, cool], [warmup])
+    return optax.chain(optax.clip_by_global_norm(gradient_clip), optax.adamw(schedule, weight_decay=weight_decay))
+
+
+_RATES = ("learning_rate", "warmup", "anneal", "gradient_clip", "weight_decay")
 _SIZES = ("horizon", "layers", "channels", "channel_hidden", "token_hidden")
 
 

@@ -1,0 +1,72 @@
+"""Training stages of several strategies, over several tasks."""
+
+import functools
+import pathlib
+import time
+from collections.abc import Mapping
+
+from rtc_bench import envs
+from rtc_bench.common import devices, errors
+from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.evaluation import sweep_inputs
+from rtc_bench.method_training import settings, stage
+from rtc_bench.policies import checkpoint
+from rtc_bench.strategies import base, contract, registry
+
+
+class Unfinished(RuntimeError):
+    """Some strategies or tasks failed; the others are done."""
+
+
+def train_methods(config: settings.TrainMethodConfig) -> None:
+    """Train what is missing, task by task. Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before
+    anything runs, and Unfinished after all tasks.
+    """
+    sweep_config = _sweep_config(config)
+    strategies = _strategies(config, sweep_config)
+    paths = sweep_inputs.checkpoint_files(sweep_config)
+    devices.setup()
+    failed = []
+    for task, path in paths.items():
+        task_policy = sweep_inputs.load_task_policy(sweep_config, task, path)
+        sources = stage.Sources(config, task_policy)
+        for name, strategy in strategies.items():
+            if contract.is_foreign(strategy):
+                contract.check_training(strategy, task_policy.policy)
+            began = time.monotonic()
+            try:
+                train = functools.partial(stage.train, config, name, strategy, sources)
+                file = contract.calling([strategy], train)
+            except (checkpoint.CheckpointError, errors.ConfigError) as error:
+                if len(paths) * len(strategies) == 1:
+                    raise
+                failed.append(f"{task}, {name}: {error}")
+                continue
+            print(f"{task}, {name}: {_size(file)}, {time.monotonic() - began:.0f} s -> {file}", flush=True)
+    if failed:
+        raise Unfinished(f"{len(failed)} of {len(paths) * len(strategies)} failed. " + " | ".join(failed))
+
+
+def _size(file: pathlib.Path) -> str:
+    return f"{file.stat().st_size / 1000:.0f} kB"
+
+
+def _sweep_config(config: settings.TrainMethodConfig) -> evaluation_settings.SweepConfig:
+    """What the strategies will be played by."""
+    if config.task != "all":
+        envs.tasks.resolve(config.task)
+    names = registry.trained_names() if config.strategy == "all" else config.strategies
+    return evaluation_settings.SweepConfig(
+        task=config.task, strategy=names, policy=config.policy, noise_std=config.noise_std, options=config.options
+    )
+
+
+def _strategies(
+    config: settings.TrainMethodConfig, sweep_config: evaluation_settings.SweepConfig
+) -> Mapping[str, base.Strategy]:
+    for spec in sweep_config.strategies:
+        registry.check_spec(spec)
+    strategies = sweep_inputs.build_strategies(sweep_config)
+    for strategy in strategies.values():
+        stage.build_stage(strategy, config)
+    return strategies

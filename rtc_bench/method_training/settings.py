@@ -1,0 +1,41 @@
+"""Settings of the training stages that strategies have."""
+
+import dataclasses
+from typing import Any
+
+from rtc_bench.common import errors, schema
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainMethodConfig(schema.Settings):
+    """What strategies learn for a policy; what is null is as each strategy's own stage says."""
+
+    task: Any  # a name, a list, or all
+    strategy: str | tuple[str, ...] = "all"  # a name, package.module:Class or file.py:Class, a list, or all that learn
+    policy: str = "zoo"  # the policy they learn for: zoo, a checkpoint, or a folder of <task>.safetensors
+    data: str = "data"  # folder that generate_data.py filled
+    experts: str = "runs/experts"  # folder that train_expert.py filled; for those that learn from roll-outs
+    rollout_steps: int = 262_144  # control steps of roll-outs, at least
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    noise_std: float = 0.1  # actuation noise, of roll-outs
+    seed: int = 0
+    options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
+    out: str = "runs/methods"
+
+    def __post_init__(self):
+        schema.at_least(self, rollout_steps=1, noise_std=0)
+        for name in ("epochs", "batch"):
+            if getattr(self, name) is not None:
+                schema.at_least(self, **{name: 1})
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise errors.ConfigError(f"learning_rate={self.learning_rate} is out of range; it must be above 0")
+        schema.check_seed(self.seed)
+        if not self.strategies:
+            raise errors.ConfigError("strategy=[] is empty; name one or more, or all")
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies, always as a tuple."""
+        return schema.as_tuple(self.strategy)

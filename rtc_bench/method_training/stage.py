@@ -1,0 +1,187 @@
+"""Train what a strategy needs for a policy: one jitted scan an epoch, resumable after each."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from rtc_bench.common import errors, progress, versions
+from rtc_bench.evaluation import sweep_inputs
+from rtc_bench.method_training import moments, settings
+from rtc_bench.policies import checkpoint, flow
+from rtc_bench.strategies import base
+from rtc_bench.training import expert_data, flow_training
+from rtc_bench.training import settings as training_settings
+
+
+class MethodTrainingState(NamedTuple):
+    """What is carried from update to update."""
+
+    weights: base.Weights
+    average: base.Weights  # of the weights over updates; the weights themselves where the stage keeps none
+    optimiser: Any
+
+
+class MethodTrainer:
+    """Epochs of a strategy's own loss."""
+
+    def __init__(
+        self,
+        strategy: base.Strategy,
+        stage: base.TrainingStage,
+        policy: flow.FlowPolicy,
+        source: moments.Moments,
+        own: np.ndarray,
+        seed: int,
+    ):
+        self.strategy, self.stage, self.policy, self.source = strategy, stage, policy, source
+        self.own, self.seed = jnp.asarray(own), seed
+        self.updates = max(1, source.size // stage.batch)  # an epoch
+        self.total = self.updates * stage.epochs
+        names = ("learning_rate", "weight_decay", "gradient_clip")
+        rates = {name: getattr(stage, name) for name in names} | {"warmup": min(stage.warmup, self.total // 2)}
+        self.optimiser = flow_training.build_optimiser(self.total, anneal=0.01, **rates)
+        self._epoch = jax.jit(self._run_updates)
+
+    def initial_state(self) -> MethodTrainingState:
+        """The weights that the strategy begins with."""
+        weights = self.strategy.initial_weights(self.policy, jax.random.key(self.seed))
+        return MethodTrainingState(weights, weights, self.optimiser.init(weights))
+
+    def epoch(self, state: MethodTrainingState, number: int) -> tuple[MethodTrainingState, float]:
+        """One pass in an order that depends on seed and epoch alone; returns the mean loss."""
+        key = jax.random.fold_in(jax.random.key(self.seed + 1), number)
+        count = min(self.updates * self.stage.batch, self.source.size)
+        order = jax.random.permutation(key, self.source.size)[:count].reshape(self.updates, -1)
+        first = jnp.int32(number * self.updates)
+        state, loss = self._epoch(self.policy, self.source, state, order, key, first)
+        return state, float(loss)
+
+    def _run_updates(
+        self,
+        policy: flow.FlowPolicy,
+        source: moments.Moments,
+        state: MethodTrainingState,
+        order: Array,
+        key: Array,
+        first: Array,
+    ) -> tuple[MethodTrainingState, Array]:
+        def update(state: MethodTrainingState, item: tuple) -> tuple[MethodTrainingState, Array]:
+            index, key, number = item
+            batch = source.batch(
+                index, horizon=policy.config.horizon, own=self.own, progress=number.astype(jnp.float32) / self.total
+            )
+            objective = functools.partial(self.strategy.loss, policy, batch=batch, key=key)
+            value, gradient = jax.value_and_grad(objective)(state.weights)
+            change, optimiser = self.optimiser.update(gradient, state.optimiser, state.weights)
+            weights = optax.apply_updates(state.weights, change)
+            decay = jnp.minimum(self.stage.average, (1.0 + number) / (10.0 + number))  # so that the start is forgotten
+            average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, weights)
+            return MethodTrainingState(weights, average, optimiser), value
+
+        numbers = first + jnp.arange(order.shape[0])
+        items = (order, jax.random.split(key, order.shape[0]), numbers)
+        state, losses = jax.lax.scan(update, state, items)
+        return state, losses.mean()
+
+
+def build_stage(strategy: base.Strategy, config: settings.TrainMethodConfig) -> base.TrainingStage:
+    """The strategy's own stage, changed as the settings say. Raises ConfigError for a strategy that does not learn."""
+    if strategy.training is None:
+        raise errors.ConfigError(
+            f"{type(strategy).__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
+        )
+    changes = {name: getattr(config, name) for name in ("epochs", "batch", "learning_rate")}
+    return dataclasses.replace(
+        strategy.training, **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+class Sources:
+    """What a task's stages learn from, made when it is first asked for."""
+
+    def __init__(self, config: settings.TrainMethodConfig, task_policy: sweep_inputs.TaskPolicy):
+        self.config, self.task_policy, self.task = config, task_policy, task_policy.env.name
+
+    def of(self, source: str) -> moments.Moments:
+        """Of the data, or of roll-outs."""
+        return self._data if source == base.DATA else self._rollouts
+
+    def identity(self, source: str) -> dict[str, Any]:
+        """What decides their content. Raises ConfigError and CheckpointError where something is missing."""
+        if source == base.DATA:
+            return {"data": [part["sha256"] for part in self._loaded_data[1]["parts"]]}
+        _, header = self._expert
+        names = ("seed", "steps", "solve_rate")
+        rollouts = {"steps": self.config.rollout_steps, "noise_std": self.config.noise_std, "seed": self.config.seed}
+        return {"rollouts": rollouts, "expert": {name: header[name] for name in names}}
+
+    @functools.cached_property
+    def _loaded_data(self) -> tuple:
+        return expert_data.load(self.config.data, self.task)
+
+    @functools.cached_property
+    def _expert(self) -> tuple:
+        return moments.best_expert(self.config.experts, self.task)
+
+    @functools.cached_property
+    def _data(self) -> moments.DataMoments:
+        return moments.of_data(self._loaded_data[0])
+
+    @functools.cached_property
+    def _rollouts(self) -> moments.RolloutMoments:
+        expert, header = self._expert
+        expert_config = training_settings.TrainExpertConfig.from_mapping(header["config"])
+        amount = {"steps": self.config.rollout_steps, "seed": self.config.seed}
+        return moments.of_rollouts(self.task_policy.env, self.task_policy.policy, expert, expert_config, **amount)
+
+
+def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy, sources: Sources) -> pathlib.Path:
+    """Train one strategy's weights for one task, or go on from the last finished epoch; returns their file.
+
+    Raises ConfigError and CheckpointError.
+    """
+    stage, task_policy = build_stage(strategy, config), sources.task_policy
+    task = task_policy.env.name
+    recipe = {
+        "policy": task_policy.digest,
+        "options": sweep_inputs.training_options(strategy),
+        "stage": dataclasses.asdict(stage),
+        "seed": config.seed,
+        **sources.identity(stage.source),
+    }
+    path = checkpoint.weights_file(config.out, stage.name, task)
+    resume_file = path.with_name(f"{task}.resume")
+    if path.exists() and checkpoint.read_header(path)["recipe"] == recipe:
+        return path
+    trainer = MethodTrainer(
+        strategy, stage, task_policy.policy, sources.of(stage.source), task_policy.env.own, config.seed
+    )
+    state, log = trainer.initial_state(), []
+    if resume_file.exists():
+        arrays, header = checkpoint.load(resume_file, kind="method-resume")
+        if header["recipe"] == recipe:
+            state, log = checkpoint.unpack_leaves(state, arrays), header["log"]
+    with progress.bar(f"{task}: {name}", stage.epochs) as advance:
+        for number in range(len(log), stage.epochs):
+            began = time.monotonic()
+            state, loss = trainer.epoch(state, number)
+            if not np.isfinite(loss):
+                raise errors.ConfigError(
+                    f"{task}: the loss of {name} is {loss} in epoch {number + 1}; lower learning_rate="
+                )
+            log.append({"epoch": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
+            header = {"kind": "method-resume", "recipe": recipe, "log": log}
+            checkpoint.save(resume_file, checkpoint.pack_leaves(state), header)
+            advance(number + 1, stage.epochs, f"loss {loss:.4f}")
+    card = {"task": task, "method": stage.name, "recipe": recipe, "log": log, "versions": versions.collect()}
+    checkpoint.save_weights(path, state.average, card)
+    resume_file.unlink(missing_ok=True)
+    return path
