@@ -114,6 +114,24 @@ def _weights_file(
     return (fitting or present)[0]
 
 
+def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
+    """Strategy name -> strategy. Raises ConfigError."""
+    specs = {registry.name_of(spec): spec for spec in config.strategies}
+    for name in config.options:
+        if name not in specs:
+            near = errors.did_you_mean(name, specs)
+            raise errors.ConfigError(
+                f"options.{name} is set, but strategy= does not list {name!r}{near}; add it or drop the option"
+            )
+    strategies = {}
+    for name, spec in specs.items():
+        options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
+        strategies[name] = registry.build(spec, **options)
+    if len(specs) < len(config.strategies):
+        raise errors.ConfigError(f"strategy={list(config.strategies)} names one twice; list each once")
+    return strategies
+
+
 def delay_horizon_pairs(
     config: settings.SweepConfig, chunk: int, strategies: Mapping[str, base.Strategy]
 ) -> dict[str, tuple[tuple[int, int], ...]]:
