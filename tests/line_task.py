@@ -44,6 +44,11 @@ class Line:
     def where(self, mask, then, otherwise):
         return jax.tree.map(lambda a, b: jnp.where(mask, a, b), then, otherwise)
 
+    def predict(self, state, actions, steps):
+        """Without noise, whatever ``noise_std`` is."""
+        pushes = jnp.where(jnp.arange(actions.shape[1])[None] < steps, actions[:, :, 0], 0.0)
+        return State(state.position + pushes.sum(1), state.time + steps)
+
     def step(self, key, state, action):
         if self.step_log is not None:  # a list that every executed (time, action) is added to
             jax.debug.callback(lambda t, a: self.step_log.append((int(t), np.asarray(a))), state.time[0], action[:, 0])

@@ -53,7 +53,7 @@ class PairedOutcomes:
         self.tasks, self.strategies = (results.unique_values(self.rows, name) for name in ("task", "strategy"))
         self.delays = sorted(results.unique_values(self.rows, "delay"))
         self.pairs = sorted({(row.delay, row.horizon) for row in self.rows})
-        self.cells_per_task = len(self.pairs if all_pairs else self.delays)  # where a strategy ran everywhere
+        self.all_pairs = all_pairs
         self._episodes = {
             (row.task, row.strategy, (row.delay, row.horizon)): runs.episodes[row.cell] for row in self.rows
         }
@@ -62,6 +62,16 @@ class PairedOutcomes:
         """Task -> episodes, of the tasks where this was run."""
         keys = {task: (task, strategy, pair) for task in self.tasks}
         return {task: self._episodes[key] for task, key in keys.items() if key in self._episodes}
+
+    def pairs_of(self, strategy: str) -> list[DelayHorizon]:
+        """The (d, s) pairs where this was run."""
+        return [pair for pair in self.pairs if self.episodes_by_task(strategy, pair)]
+
+    def mean_rate(self, strategy: str, pairs: Sequence[DelayHorizon]) -> float | None:
+        """Mean solve rate over tasks and ``pairs``; None where a cell is missing."""
+        rates = [own["solved"].mean() for pair in pairs for own in self.episodes_by_task(strategy, pair).values()]
+        cells_a_task = len(pairs) if self.all_pairs else len({delay for delay, _ in pairs})
+        return float(sum(rates)) / len(rates) if len(rates) == len(self.tasks) * cells_a_task else None
 
     def pairs_at(self, delay: int) -> list[DelayHorizon]:
         """The (d, s) pairs with this delay."""
@@ -149,7 +159,8 @@ def against_baseline(
         raise errors.ConfigError(f"baseline={baseline!r} was not run{near}; these were: {names}")
     others = [name for name in strategies or outcomes.strategies if name != baseline]
     spans = [outcomes.pairs_at(delay) for delay in outcomes.delays]
-    spans += [outcomes.pairs] if len(outcomes.delays) > 1 else []
+    own_pairs = outcomes.pairs_of(baseline)  # others may have been run at longer delays, too
+    spans += [own_pairs] if len({delay for delay, _ in own_pairs}) > 1 else []
     comparisons = [compare_strategies(outcomes, name, baseline, span) for name in others for span in spans]
     return [comparison for comparison in comparisons if comparison is not None]
 

@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,14 +32,7 @@ def measure(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy]) ->
 
 
 def _measure_at(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], batch: int) -> list[ChunkCost]:
-    shape = (batch, policy.config.horizon, policy.config.action_size)
-    keys = jax.random.split(jax.random.key(0), 3)
-    obs = policy.obs_mean + policy.obs_std * jax.random.normal(keys[0], (batch, policy.config.obs_size))
-    draws = jax.random.normal(keys[1], (2, *shape))
-    two = jnp.int32(2)
-    # What is seen ahead comes from a simulator, whose time is none of the strategy's.
-    seen = {"ahead": obs, "own": jnp.zeros(policy.config.obs_size, bool)}
-    request = base.Request(obs, draws[0], two, two, draws[1], jax.random.split(keys[2], batch), **seen)
+    request = _request(policy, batch)
     calls = {}
     for name, strategy in strategies.items():
         plan, own = jax.jit(strategy.plan), strategy.prepare(policy)
@@ -59,6 +53,40 @@ def _measure_at(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy]
         )
         for name, own in milliseconds.items()
     ]
+
+
+def _request(policy: flow.FlowPolicy, batch: int) -> base.Request:
+    """Of random observations and chunks."""
+    shape = (batch, policy.config.horizon, policy.config.action_size)
+    keys = jax.random.split(jax.random.key(0), 3)
+    obs = policy.obs_mean + policy.obs_std * jax.random.normal(keys[0], (batch, policy.config.obs_size))
+    draws = jax.random.normal(keys[1], (2, *shape))
+    two = jnp.int32(2)
+    # What is seen ahead comes from a simulator, whose time is none of the strategy's.
+    seen = {"ahead": obs, "own": jnp.zeros(policy.config.obs_size, bool)}
+    return base.Request(obs, draws[0], two, two, draws[1], jax.random.split(keys[2], batch), **seen)
+
+
+class _Counting(flow.FlowPolicy):
+    """Counts evaluations of the network in ``counts``, which all copies share."""
+
+    counts: ClassVar[list[int]] = []
+
+    def velocity(self, obs, x_t, time):
+        """Notes how many chunks are evaluated."""
+        self.counts.append(x_t.shape[0])
+        return super().velocity(obs, x_t, time)
+
+
+def network_evaluations(policy: flow.FlowPolicy, strategy: base.Strategy) -> int:
+    """How often the policy's network is evaluated for one chunk, counted while one is planned at d = s = 2."""
+    prepared = strategy.prepare(policy)
+    counting = _Counting(**{field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)})
+    with jax.disable_jit():
+        request, memory = _request(policy, 1), strategy.init(prepared, 1)
+        _Counting.counts.clear()
+        strategy.plan(counting, request, memory)
+    return sum(_Counting.counts)
 
 
 def _seconds(call) -> float:

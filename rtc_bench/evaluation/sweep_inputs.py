@@ -25,9 +25,7 @@ class TaskPolicy:
     policy: flow.FlowPolicy
     digest: str  # of the checkpoint file
     label: str  # goes into the policy column
-    weights: dict[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # what strategies learned: name -> digest of its file
+    weights: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # what strategies learned: name -> file
 
 
 def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
@@ -72,7 +70,7 @@ def load_task_policy(
     origin = "zoo" if config.policy == "zoo" else path.parent.name
     digest = files.sha256(path)[:12]
     task_policy = TaskPolicy(env, policy, digest, f"{origin}/{path.stem}@{digest}")
-    weights, digests = {}, {}
+    weights, weights_files = {}, {}
     for name, strategy in (strategies or {}).items():
         stage = strategy.training
         if stage is not None and stage.name not in weights:
@@ -83,8 +81,8 @@ def load_task_policy(
             )
             trained_for = {"policy": digest, "options": training_options(strategy)}
             weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for)
-            digests[stage.name] = files.sha256(file)[:12]
-    return dataclasses.replace(task_policy, policy=dataclasses.replace(policy, weights=weights), weights=digests)
+            weights_files[stage.name] = file
+    return dataclasses.replace(task_policy, policy=dataclasses.replace(policy, weights=weights), weights=weights_files)
 
 
 METHODS = "methods"  # the folder beside policies that holds what strategies learned for them
@@ -163,7 +161,7 @@ def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, ba
     """Digests of what a result depends on besides settings: policies, and strategies from outside the package."""
     identity = {f"policy {task}": task_policy.digest for task, task_policy in task_policies.items()}
     for task, task_policy in task_policies.items():
-        identity |= {f"weights {name} {task}": digest for name, digest in task_policy.weights.items()}
+        identity |= {f"weights {name} {task}": files.sha256(file)[:12] for name, file in task_policy.weights.items()}
     for name, strategy in strategies.items():
         if contract.is_foreign(strategy):
             identity[f"strategy {name}"] = files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]

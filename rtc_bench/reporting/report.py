@@ -13,7 +13,7 @@ from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.policies import checkpoint
 from rtc_bench.reporting import figures, film, page, result_tables
 from rtc_bench.reporting import settings as reporting_settings
-from rtc_bench.strategies import base
+from rtc_bench.strategies import base, registry
 
 
 def write_summary(runs: run_folder.LoadedRuns, folder: pathlib.Path) -> None:
@@ -96,13 +96,10 @@ def film_episode(
     Raises ConfigError, CheckpointError and UnknownTask if a policy or a strategy is not what was run any more.
     """
     devices.setup()
-    outcomes, strategies = paired_comparison.PairedOutcomes(runs), _strategies_of(runs)
-    if missing := [name for name in outcomes.strategies if name not in strategies]:
-        raise errors.ConfigError(f"no settings say what strategy {missing[0]!r} is")
-    strategies = {name: strategies[name] for name in outcomes.strategies}
+    outcomes, strategies = paired_comparison.PairedOutcomes(runs), strategies_of(runs)
     task, delay, horizon, seed, number = paired_comparison.most_telling_episode(outcomes)
     played = {name: s for name, s in strategies.items() if outcomes.episodes_by_task(name, (delay, horizon)).get(task)}
-    task_policy = _load_task_policy(runs, task, strategies)
+    task_policy = load_task_policy(runs, task, strategies)
     episode = {"seed": seed, "delay": delay, "horizon": horizon, "episode": number}
     films = film.side_by_side(task_policy.env, task_policy.policy, played, **episode)
     for path in paths:
@@ -113,8 +110,8 @@ def film_episode(
     return page.CaptionedFilm(paths[0], caption), task_policy, strategies
 
 
-def _strategies_of(runs: run_folder.LoadedRuns) -> dict[str, base.Strategy]:
-    """By name. Raises ConfigError for one that is not what was run any more."""
+def strategies_of(runs: run_folder.LoadedRuns) -> dict[str, base.Strategy]:
+    """Those that were run, by name. Raises ConfigError for one that is not what was run any more."""
     strategies: dict[str, base.Strategy] = {}
     for manifest in runs.manifests:
         run_strategies = sweep_inputs.build_strategies(_sweep_config(manifest))
@@ -122,20 +119,31 @@ def _strategies_of(runs: run_folder.LoadedRuns) -> dict[str, base.Strategy]:
             if digest != manifest["identity"].get(name):
                 raise errors.ConfigError(f"{name} is not what was run any more")
         strategies |= run_strategies
-    return strategies
+    names = results.unique_values(runs.rows, "strategy")
+    if missing := [name for name in names if name not in strategies]:
+        raise errors.ConfigError(f"no settings say what strategy {missing[0]!r} is")
+    return {name: strategies[name] for name in names}
 
 
 def _sweep_config(manifest: Mapping[str, Any]) -> evaluation_settings.SweepConfig:
     return evaluation_settings.SweepConfig.from_mapping(manifest["settings"])
 
 
-def _load_task_policy(
+def load_task_policy(
     runs: run_folder.LoadedRuns, task: str, strategies: Mapping[str, base.Strategy]
 ) -> sweep_inputs.TaskPolicy:
-    """The task's environment and policy. Raises ConfigError if it is not the one that was run any more."""
+    """The task's environment and policy, with what strategies learned.
+
+    Raises ConfigError if it is not what was run any more, and CheckpointError.
+    """
     manifest = next(manifest for manifest in runs.manifests if f"policy {task}" in manifest["identity"])
-    config = dataclasses.replace(_sweep_config(manifest), task=task)
+    specs = {registry.name_of(spec): spec for m in runs.manifests for spec in _sweep_config(m).strategies}
+    config = dataclasses.replace(
+        _sweep_config(manifest), task=task, strategy=tuple(specs[name] for name in strategies), options={}
+    )
     task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.checkpoint_files(config)[task], strategies)
-    if task_policy.digest != manifest["identity"][f"policy {task}"]:
-        raise errors.ConfigError(f"policy={config.policy} now holds another policy for {task}")
+    recorded = {name: digest for m in runs.manifests for name, digest in m["identity"].items()}
+    for name, digest in sweep_inputs.digests({task: task_policy}, {}).items():
+        if digest != recorded.get(name):
+            raise errors.ConfigError(f"{name} is not what was run any more")
     return task_policy

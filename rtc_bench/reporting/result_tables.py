@@ -82,9 +82,10 @@ def ranking(
     overall = {
         comparison.strategy: comparison
         for comparison in comparisons
-        if comparison.delay is None or len(outcomes.delays) == 1
+        if comparison.delay is None or len({delay for delay, _ in outcomes.pairs_of(baseline)}) == 1
     }
-    means = {name: _mean_solve_rate(outcomes, name) for name in outcomes.strategies}
+    pairs = outcomes.pairs_of(baseline)
+    means = {name: outcomes.mean_rate(name, pairs) for name in outcomes.strategies}
     lines = []
     for name in sorted(means, key=lambda name: -(means[name] or 0.0)):
         line = [name, "", "", "", "not run everywhere"]
@@ -94,14 +95,6 @@ def ranking(
                 line[2:] = [difference_text(comparison), f"{comparison.improvement:.2f}", comparison.verdict]
         lines.append(line)
     return tables.Table(("strategy", "solve rate", f"less {baseline} [95 %]", "P(improvement)", "verdict"), lines)
-
-
-def _mean_solve_rate(outcomes: paired_comparison.PairedOutcomes, strategy: str) -> float | None:
-    """Mean over tasks and (d, s) pairs; None where some cell is missing."""
-    cells = [episodes for pair in outcomes.pairs for episodes in outcomes.episodes_by_task(strategy, pair).values()]
-    if len(cells) < len(outcomes.tasks) * outcomes.cells_per_task:
-        return None
-    return float(sum(episodes["solved"].mean() for episodes in cells)) / len(cells)
 
 
 def comparisons_by_delay(comparisons: Sequence[paired_comparison.Comparison]) -> tables.Table:

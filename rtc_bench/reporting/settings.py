@@ -59,3 +59,17 @@ class ComparePublishedConfig(schema.Settings):
     run: str = "results/laptop"  # a folder with results.csv
     rates: str = "results/published/solve_rates.csv"  # a row for each method, task, delay and horizon
     out: str = "results/published"  # README.md with the findings, curves.png, cells.csv, means.csv, findings.csv
+
+
+@dataclasses.dataclass(frozen=True)
+class RankMethodsConfig(schema.Settings):
+    """All methods of some runs side by side."""
+
+    run: str | tuple[str, ...] = ("results/laptop", "results/methods")  # folders with results.csv, which are merged
+    published: str = "results/published/methods.csv"  # means over tasks: a row for each method and delay
+    out: str = "results/methods"  # RANKING.md, ranking.csv, methods.csv, published_orders.csv, methods.png
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The folders, always as a tuple."""
+        return schema.as_tuple(self.run)

@@ -19,6 +19,16 @@ TIMINGS = (DELAYED, FROM_ARRIVAL, WAITING)
 
 DATA, ROLLOUTS = "data", "rollouts"  # what a training stage learns from
 
+NEEDS = {  # what a strategy may ask for beyond a policy's chunks -> what that means
+    "gradient": "a gradient through the network, while the robot waits for the chunk",
+    "early checkpoint": "the policy early in its training",
+    "every step": "an observation and a small network at every control step: it plans anew without delay",
+    "training": "training of its own",
+    "expert": "an expert that labels roll-outs of the policy",
+    "simulator": "a simulator of what the committed actions lead to (privileged)",
+    "waiting": "a world that waits (a line to measure against)",
+}
+
 
 class Request(NamedTuple):
     """Asked at a replanning step.
@@ -56,8 +66,8 @@ class TrainingStage:
 
     name: str  # of the weights: the folder that holds them
     source: str = DATA  # DATA, or ROLLOUTS: the policy acts (d = 0, s = H), an expert says what it would have done
-    epochs: int = 2  # passes over the source's control steps
-    batch: int = 512  # moments an update
+    epochs: int = 1  # passes over the source's control steps
+    batch: int = 256  # moments an update
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     warmup: int = 100  # updates
@@ -86,6 +96,20 @@ class Strategy:
         for field in dataclasses.fields(self):
             if isinstance(value := getattr(self, field.name), float):
                 schema.check_finite(field.name, value)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it asks for, of ``NEEDS``."""
+        stage = self.training
+        asks = {
+            "gradient": self.takes_gradients,
+            "every step": type(self).correct is not Strategy.correct,
+            "training": stage is not None,
+            "expert": stage is not None and stage.source == ROLLOUTS,
+            "simulator": self.looks_ahead,
+            "waiting": self.timing == WAITING,
+        }
+        return tuple(name for name, needed in asks.items() if needed)
 
     def check(self, policy: flow.FlowPolicy) -> None:
         """Called before anything runs: raise ConfigError if the policy lacks what the strategy needs."""

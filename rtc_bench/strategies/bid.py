@@ -75,6 +75,11 @@ class Bid(base.Strategy):
         if self.dimensions == ():
             raise errors.ConfigError("dimensions=[] counts nothing; name some of the action's, or null for all")
 
+    @property
+    def needs(self):
+        """Also the early checkpoint, for the contrast."""
+        return ("early checkpoint",) * self.use_weak + super().needs
+
     def check(self, policy):
         """The contrast needs an early checkpoint; counted dimensions must exist."""
         if self.use_weak and policy.weak is None:

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import types
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from rtc_bench.evaluation import evaluator
-from rtc_bench.strategies import base, registry
+from rtc_bench.strategies import base, naive, registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +147,82 @@ def test_strategies_in_one_program_do_what_each_does_alone():
 
 
 @dataclasses.dataclass(frozen=True)
+class Pulled(base.Strategy):
+    """Goes back to where it believes to be, and acts on the position alone."""
+
+    gain: float = 0.4
+    timing: ClassVar[str] = base.FROM_ARRIVAL
+    looks_ahead: ClassVar[bool] = True
+
+    def plan(self, policy, request, memory):
+        return self.gain * request.noise + 0.2 * request.ahead[:, None, 1:], memory
+
+
+def test_timings_and_looking_ahead_are_each_strategy_s_own_affair_in_one_program():
+    """A delayed, a late, a waiting one and one that looks ahead; at a delay that suits them all."""
+    env = line_task.Line(goal=6.0, noise_std=0.5)
+    strategies = (Pushed(), Pulled(), registry.build("synchronous"), Late(), registry.build("oracle"))
+    joint = evaluator.Evaluator(env, line_task.policy(), *strategies, batch=4)
+    outcomes = [joint(seed=3, episodes=6, delay=3, horizon=4, strategy_index=index) for index in range(len(strategies))]
+    for strategy, together in zip(strategies, outcomes, strict=True):
+        alone = play(env, strategy, delay=3, horizon=4)
+        np.testing.assert_array_equal(alone.length, together.length, err_msg=str(strategy))
+        for field in ("action_change", "boundary_change"):
+            np.testing.assert_allclose(getattr(alone, field), getattr(together, field), rtol=1e-5, err_msg=field)
+    lengths = [tuple(outcome.length) for outcome in outcomes]
+    assert len(set(lengths)) == len(lengths) - 1
+    assert lengths[3] == lengths[4]  # where the policy looks at nothing, what is seen ahead changes nothing
+
+
+class Late(naive.Naive):
+    timing = base.FROM_ARRIVAL
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreseeing(base.Strategy):
+    """Writes down what it sees, now and ahead, of the first episode."""
+
+    log: Any = None
+    looks_ahead: ClassVar[bool] = True
+
+    def plan(self, policy, request, memory):
+        seen = (request.obs[0], request.ahead[0], request.previous[0, :, 0])
+        jax.debug.callback(lambda *values: self.log.append([np.asarray(value) for value in values]), *seen)
+        return request.noise, memory
+
+
+class ForeseeingLate(Foreseeing):
+    timing = base.FROM_ARRIVAL
+
+
+@pytest.mark.parametrize("cls", [Foreseeing, ForeseeingLate])
+@pytest.mark.parametrize(("d", "s"), [(0, 1), (2, 3), (4, 4)])
+def test_what_is_seen_ahead_is_where_the_committed_actions_lead_without_noise(cls, d, s):
+    log = []
+    others = (Blind(), cls(log=log))
+    line_evaluator = evaluator.Evaluator(
+        line_task.Line(noise_std=0.5, max_steps=12), line_task.policy(), *others, batch=2
+    )
+    line_evaluator(seed=3, episodes=2, delay=d, horizon=s, strategy_index=1)
+    assert len(log) == 2 * len(range(0, 12, s))  # on two devices
+    positions = {float(obs[1]) for obs, _, _ in log}
+    assert len(positions) > 12 // s  # noise did move them
+    for obs, ahead, previous in log:
+        np.testing.assert_allclose(ahead, [obs[0] + d, obs[1] + previous[:d].sum()], rtol=1e-5)
+    line_evaluator(seed=3, episodes=2, delay=d, horizon=s, strategy_index=0)  # which asserts
+
+
+@dataclasses.dataclass(frozen=True)
+class Blind(base.Strategy):
+    """Does not ask for what is ahead, and is not told; but for which numbers are of the robot."""
+
+    def plan(self, policy, request, memory):
+        assert request.ahead is None
+        assert request.own.shape == request.obs.shape[1:]
+        return jnp.where(request.own[None, 1:, None], request.noise, jnp.nan), memory
+
+
+@dataclasses.dataclass(frozen=True)
 class Sampled(base.Strategy):
     """A sampler of its own."""
 
@@ -185,7 +262,7 @@ class Pushed(base.Strategy):
 def test_a_replayed_episode_is_the_one_that_was_counted(strategy_index):
     env = line_task.Line(goal=6.0, noise_std=0.5)
     env.engine = types.SimpleNamespace(bodies=lambda position: (position[None], position[None], 0 * position[None]))
-    strategies = (registry.build("temporal_ensembling", flow_steps=2), Pushed(), registry.build("bid", flow_steps=2))
+    strategies = (registry.build("temporal_ensembling", flow_steps=2), Pushed(), Pulled())
     line_evaluator = evaluator.Evaluator(env, line_task.policy(), *strategies, batch=4)
     outcomes = line_evaluator(seed=3, episodes=5, delay=1, horizon=2, strategy_index=strategy_index)
     for episode in (0, 4):
@@ -196,16 +273,22 @@ def test_a_replayed_episode_is_the_one_that_was_counted(strategy_index):
         assert abs(frames[-1][0][0]) > 6.0
 
 
-def test_smoothness_follows_its_definition():
+class Synchronous(line_task.Encoded):
+    timing = base.WAITING
+
+
+@pytest.mark.parametrize("strategy", [line_task.Encoded(), Synchronous()], ids=["delayed", "waiting"])
+def test_smoothness_follows_its_definition(strategy):
     d, s, steps = 2, 3, 20
-    outcomes = play(line_task.Line(max_steps=steps), line_task.Encoded(), episodes=2, delay=d, horizon=s)
+    outcomes = play(line_task.Line(max_steps=steps), strategy, episodes=2, delay=d, horizon=s)
+    takeover = 0 if strategy.timing == base.WAITING else d
     actions = []
     for step in range(steps):
         cycle, index = divmod(step, s)
         old = line_task.entry((cycle - 1) * s, index + s) if cycle else line_task.FIRST + index
-        actions.append(line_task.entry(cycle * s, index) if index >= d else old)
+        actions.append(line_task.entry(cycle * s, index) if index >= takeover else old)
     change = np.abs(np.diff(actions))
-    boundary = [change[step - 1] for step in range(1, steps) if step % s == d]
+    boundary = [change[step - 1] for step in range(1, steps) if step % s == takeover]
     np.testing.assert_allclose(outcomes.action_change, change.mean(), rtol=1e-5)
     np.testing.assert_allclose(outcomes.boundary_change, np.mean(boundary), rtol=1e-5)
 

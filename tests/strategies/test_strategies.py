@@ -19,16 +19,21 @@ from rtc_bench.strategies import base, bid, registry, rtc
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
 H, A, OBS, B = 8, 2, 3, 4
 PAIRS = [(d, s) for d in range(5) for s in range(max(d, 1), H - d + 1)]
+OWN = jnp.array([True, False, True])  # of an observation's numbers
 SMALL = {"bid": {"samples": 4, "keep": 2}, "bid_no_weak": {"samples": 4, "keep": 2}}
 
 
 def params(seed):
     """Random and nowhere zero, so that observation, flow time and every step of a chunk matter."""
     config = flow.FlowConfig(OBS, A, H, layers=1, channels=8, channel_hidden=8, token_hidden=8)
-    leaves, tree = jax.tree.flatten(flow.init(jax.random.key(seed), config))
-    keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
+    return config, jittered(flow.init(jax.random.key(seed), config), seed + 100)
+
+
+def jittered(tree, seed):
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
     noisy = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return config, jax.tree.unflatten(tree, noisy)
+    return jax.tree.unflatten(structure, noisy)
 
 
 @functools.cache
@@ -37,21 +42,37 @@ def policy(*, weak=True):
     return flow.FlowPolicy(strong, sizes, jnp.zeros(OBS), jnp.ones(OBS), params(1)[1] if weak else None)
 
 
-def requests(d, s, *, seed=0, episodes=range(B)):
-    """A request in which each episode's entries come from its number alone."""
-    return drawn(jnp.int32(d), jnp.int32(s), jnp.int32(seed), jnp.array(episodes))
+def first_weights(strategy):
+    """Those that its training begins with."""
+    return strategy.initial_weights(policy(), jax.random.key(2))
+
+
+@functools.cache
+def acting(strategy):
+    """The policy as the strategy prepares it, with random weights in the place of those that it would have learned."""
+    weights = {}
+    if strategy.training is not None:
+        weights = {strategy.training.name: jittered(first_weights(strategy), 3)}
+    return strategy.prepare(dataclasses.replace(policy(), weights=weights))
+
+
+def requests(d, s, *, seed=0, episodes=range(B), ahead=False):
+    """A request in which each episode's entries come from its number alone; one that looks ahead gets what it sees there."""
+    request = drawn(jnp.int32(d), jnp.int32(s), jnp.int32(seed), jnp.array(episodes))
+    return request if ahead else request._replace(ahead=None)
 
 
 @jax.jit
 def drawn(d, s, seed, episodes):
     def episode_entries(number):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 4)
-        ahead = (jnp.arange(H) < H - s)[:, None]
-        previous = jnp.where(ahead, jax.random.normal(keys[1], (H, A)), 0.0)
-        return jax.random.normal(keys[0], (OBS,)), previous, jax.random.normal(keys[2], (H, A)), keys[3]
+        left = (jnp.arange(H) < H - s)[:, None]
+        previous = jnp.where(left, jax.random.normal(keys[1], (H, A)), 0.0)
+        obs, ahead = jax.random.normal(keys[0], (2, OBS))
+        return obs, previous, jax.random.normal(keys[2], (H, A)), keys[3], ahead
 
-    obs, previous, noise, key = jax.vmap(episode_entries)(episodes)
-    return base.Request(obs, previous, d, s, noise, key)
+    obs, previous, noise, key, ahead = jax.vmap(episode_entries)(episodes)
+    return base.Request(obs, previous, d, s, noise, key, ahead, OWN)
 
 
 @functools.cache
@@ -69,33 +90,87 @@ def test_the_readme_lists_it(name):
 @pytest.mark.parametrize("name", registry.NAMES)
 def test_contract(name):
     strategy, plan = planner(name)
-    everyone, alone = strategy.init(policy(), B), strategy.init(policy(), 1)
+    prepared, ahead = acting(strategy), strategy.looks_ahead
+    everyone, alone = strategy.init(prepared, B), strategy.init(prepared, 1)
     chunks = []
     for number, (d, s) in enumerate(PAIRS):
-        chunk, everyone = plan(policy(), requests(d, s, seed=number), everyone)
+        chunk, everyone = plan(prepared, requests(d, s, seed=number, ahead=ahead), everyone)
         assert (chunk.shape, chunk.dtype) == ((B, H, A), jnp.float32)
         assert np.isfinite(chunk).all(), (d, s)
         chunks.append(chunk)
     assert plan._cache_size() == 1  # d and s are traced
     for number, (d, s) in enumerate(PAIRS):
-        chunk, alone = plan(policy(), requests(d, s, seed=number, episodes=[2]), alone)
+        chunk, alone = plan(prepared, requests(d, s, seed=number, episodes=[2], ahead=ahead), alone)
         np.testing.assert_allclose(
             chunk[0], chunks[number][2], atol=1e-5, err_msg=f"episode 2 depends on others at {d, s}"
         )
-    assert jax.tree.structure(everyone) == jax.tree.structure(strategy.init(policy(), B))
-    request = requests(1, 2)
+    assert jax.tree.structure(everyone) == jax.tree.structure(strategy.init(prepared, B))
+    request = requests(1, 2, ahead=ahead)
+    first = strategy.first(prepared, request.obs, request.noise)
+    assert (first.shape, first.dtype) == ((B, H, A), jnp.float32)
+    assert np.isfinite(first).all()
+    check_correction(strategy, prepared, request.obs, everyone)
+    if strategy.training is not None:
+        check_learning(strategy)
+
+
+def check_correction(strategy, prepared, obs, memory):
+    """An action stays as it is, unless the strategy says how it changes; then each episode's by itself."""
+    action = jax.random.normal(jax.random.key(4), (B, A))
+    corrected = strategy.correct(prepared, obs, action, jnp.int32(3), memory)
+    assert (corrected.shape, corrected.dtype) == ((B, A), jnp.float32)
+    if type(strategy).correct is base.Strategy.correct:
+        np.testing.assert_array_equal(corrected, action)
+        return
+    assert np.isfinite(corrected).all()
+    assert np.abs(corrected - action).max() > 1e-2
+    memory = jax.tree.map(lambda leaf: leaf[2:3], memory)
+    alone = strategy.correct(prepared, obs[2:3], action[2:3], jnp.int32(3), memory)
+    np.testing.assert_allclose(alone[0], corrected[2], atol=1e-5)
+
+
+def check_learning(strategy):
+    """Training begins where nothing is changed, and its loss leads away from there by all weights."""
+    with pytest.raises(errors.ConfigError, match="needs weights that it learned, and the policy holds none"):
+        strategy.weights(policy())
+    weights = first_weights(strategy)
+    beginning = strategy.prepare(dataclasses.replace(policy(), weights={strategy.training.name: weights}))
+    jax.tree.map(np.testing.assert_array_equal, beginning.params, policy().params)
     action = jnp.ones((B, A))
-    np.testing.assert_array_equal(strategy.correct(policy(), request.obs, action, jnp.int32(0), everyone), action)
+    corrected = strategy.correct(beginning, requests(1, 2).obs, action, jnp.int32(3), strategy.init(beginning, B))
+    np.testing.assert_array_equal(corrected, action)
+
+    lowered = jax.jit(jax.value_and_grad(strategy.loss, argnums=1))
+    for weights, all_matter in ((weights, False), (jittered(weights, 3), True)):
+        loss, gradient = lowered(policy(), weights, moments(strategy.training.source), jax.random.key(5))
+        assert (loss.shape, loss.dtype) == ((), jnp.float32)
+        assert np.isfinite(loss)
+        assert loss > 0
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        assert (all if all_matter else any)(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+
+def moments(source, *, count=16):
+    """What a training stage learns from: random, and one to H steps until an episode's end."""
+    keys = jax.random.split(jax.random.key(6), 3)
+    obs, chunk = jax.random.normal(keys[0], (count, H, OBS)), jax.random.normal(keys[2], (count, H, A))
+    action = jax.random.normal(keys[1], (count, 2 * H, A))
+    inside = jnp.arange(H)[None] <= (jnp.arange(count) % H)[:, None]
+    chunk = chunk if source == base.ROLLOUTS else None
+    return base.Batch(obs, action, inside, OWN, jnp.float32(0.5), chunk)
 
 
 @pytest.mark.parametrize("name", registry.NAMES)
 def test_flow_steps_can_be_set(name):
-    request = requests(1, 2)
-    one_step_chunk, five_step_chunk = (
-        planner(name, flow_steps=steps)[1](policy(), request, registry.build(name).init(policy(), B))[0]
-        for steps in (1, 5)
-    )
+    one_step_chunk, five_step_chunk = (chunk_of(name, 1, 2, flow_steps=steps) for steps in (1, 5))
     assert np.abs(one_step_chunk - five_step_chunk).max() > 1e-3
+
+
+def chunk_of(name, d, s, **options):
+    """Its answer to a first request."""
+    strategy, plan = planner(name, **options)
+    prepared = acting(strategy)
+    return plan(prepared, requests(d, s, ahead=strategy.looks_ahead), strategy.init(prepared, B))[0]
 
 
 @pytest.mark.parametrize(
@@ -107,27 +182,45 @@ def test_flow_steps_can_be_set(name):
         (bid.Bid(samples=1, keep=1), 2, 3),  # no choice
         (bid.Bid(samples=4, use_weak=False), 0, 8),  # all samples are alike; the first is the one everybody gets
         (registry.build("temporal_ensembling"), 2, 3),  # nothing to average yet
+        (registry.build("rtc_sigma", max_guidance_weight=0.0), 2, 3),
+        (registry.build("rtc_sigma_identity", max_guidance_weight=0.0), 2, 3),
+        (registry.build("inpaint"), 0, 1),
+        (registry.build("paint"), 0, 1),
+        (registry.build("tt_rtc"), 0, 1),
+        (registry.build("soft_rtc"), 0, 1),
+        (registry.build("remac"), 0, 1),
+        (
+            registry.build("sft"),
+            2,
+            3,
+        ),  # the others differ in when and from what a naive chunk is made, or what follows it
+        (registry.build("a2c2"), 2, 3),
+        (registry.build("synchronous"), 2, 3),
     ],
 )
 def test_where_a_strategy_is_naive(same, d, s):
-    request = requests(d, s)
-    expected, _ = registry.build("naive").plan(policy(), request, ())
-    chunk, _ = same.plan(policy(), request, same.init(policy(), B))
+    request, prepared = requests(d, s), acting(same)
+    expected, _ = registry.build("naive").plan(prepared, request, ())
+    chunk, _ = same.plan(prepared, request, same.init(prepared, B))
     np.testing.assert_allclose(chunk, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["rtc", "rtc_hard", "rtc_linear", "rtc_ones", "bid", "bid_no_weak"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("rtc", "rtc_hard", "rtc_linear", "rtc_ones", "rtc_sigma", "rtc_sigma_identity", "bid", "bid_no_weak"),
+        *("inpaint", "paint", "tt_rtc", "soft_rtc", "remac", "vlash", "oracle"),
+    ],
+)
 def test_elsewhere_it_is_not(name):
-    request = requests(2, 3)
-    expected, _ = registry.build("naive").plan(policy(), request, ())
-    chunk, _ = planner(name)[1](policy(), request, ())
-    assert np.abs(chunk - expected).max() > 1e-2
+    expected, _ = registry.build("naive").plan(acting(planner(name)[0]), requests(2, 3), ())
+    assert np.abs(chunk_of(name, 2, 3) - expected).max() > 1e-2
 
 
 def test_soft_masking_is_hard_masking_where_nothing_is_between():
-    soft, hard = (planner(name)[1](policy(), requests(4, 4), ())[0] for name in ("rtc", "rtc_hard"))
+    soft, hard = (chunk_of(name, 4, 4) for name in ("rtc", "rtc_hard"))
     np.testing.assert_allclose(soft, hard, atol=1e-5)
-    soft, hard = (planner(name)[1](policy(), requests(3, 3), ())[0] for name in ("rtc", "rtc_hard"))
+    soft, hard = (chunk_of(name, 3, 3) for name in ("rtc", "rtc_hard"))
     assert np.abs(soft - hard).max() > 1e-3
 
 
