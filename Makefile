@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark bench test lint format sweep compare expert data flow policy zoo report render clean
+.PHONY: help setup benchmark bench test lint format sweep compare expert data flow policy zoo methods ranking report render clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -65,6 +65,13 @@ zoo: $(STAMP) ## rebuild the shipped policies from nothing, task by task, or one
 	for task in $$tasks; do \
 	  for stage in train_expert generate_data train_flow publish_zoo; do $(PY) scripts/$$stage.py task=$$task; done; done; \
 	$(PY) scripts/bench_coherence.py --out results/zoo $$tasks
+
+methods: $(STAMP) ## train what the methods that learn need, from data and experts of make zoo: all tasks, or TASK=mjc_swimmer
+	$(PY) scripts/train_method.py task=$(TASK) out=policies/zoo/methods $(ARGS)
+
+ranking: $(STAMP) ## all methods side by side: the sweep that results/laptop lacks, then the table in results/methods
+	$(PY) scripts/sweep.py preset=methods $(ARGS)
+	$(PY) scripts/rank_methods.py
 
 report: $(STAMP) ## a page, figures and tables of a run folder: make report RUN=results/benchmark
 	$(PY) scripts/report.py $(RUN) $(ARGS)

@@ -203,16 +203,25 @@ def save_weights(path: Path, weights: Mapping[str, Any], card: Mapping[str, Any]
     save(path, halves, {**card, "kind": "weights"})
 
 
-def load_weights(path: Path, expected: Any, *, policy: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def load_weights(
+    path: Path, expected: Any, *, policy: str, options: Mapping[str, Any], code: str | None
+) -> dict[str, Any]:
     """What a strategy learned for the policy of this digest. Raises CheckpointError for other weights.
 
-    ``expected``: a nested dict of arrays, or their shapes, that they must be like.
+    ``expected``: a nested dict of arrays, or their shapes, that they must be like. ``code``: the digest of a foreign
+    strategy's file; where the file has changed since, that is told.
     """
     arrays, header = load(path, kind="weights")
     recipe = header.get("recipe", {})
     for name, value in {"policy": policy, "options": dict(options)}.items():
         if recipe.get(name) != value:
             raise CheckpointError(f"{path}: trained for {name} {recipe.get(name)}, not {value}; train it again")
+    if code is None and "code" in recipe:
+        raise CheckpointError(
+            f"{path}: a foreign strategy's of the same name; give another weights=, or train it again"
+        )
+    if recipe.get("code") not in (None, code):
+        print(f"{path}: trained when the strategy's file was another; train it again if its training has changed")
     _check_shapes(path, arrays, expected)
     check_weights(path, arrays)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float32), arrays)

@@ -8,6 +8,7 @@ Rooms, in the order of their imports; each may import those above it, as far as 
     strategies/   request -> the chunk to execute
     evaluation/   settings -> episodes -> results.csv in a run folder
     training/     task -> experts -> data -> flow policy, which evaluation then plays
+    method_training/  strategy, data or roll-outs -> what the strategy learns for a policy
     analysis/     results.csv and episodes -> curves, paired comparisons
     reporting/    curves, comparisons -> tables, figures, films, a page, wandb
     commands.py   a sweep, a comparison: played, analysed and reported

@@ -17,6 +17,7 @@ MAY_IMPORT = {  # from the ground up: a room imports only rooms above it in this
     "strategies": ("common", "policies"),
     "evaluation": ("common", "envs", "policies", "strategies"),
     "training": ("common", "envs", "policies", "strategies", "evaluation"),
+    "method_training": ("common", "envs", "policies", "strategies", "evaluation", "training"),
     "analysis": ("common", "evaluation"),
     "reporting": ("common", "envs", "policies", "strategies", "evaluation", "analysis"),
     "commands": ("common", "strategies", "evaluation", "analysis", "reporting"),

@@ -10,13 +10,17 @@ from rtc_bench.envs import task_env
 class Track:
     """Seven observed numbers, of which two vary. Solved right of +3, failed left of -1; the action is the velocity."""
 
-    name, interface, obs_size, action_size, max_steps = "track", "compact", 7, 1, 40
+    interface, obs_size, action_size, max_steps = "compact", 7, 1, 40
     action_low, action_high = np.array([-1.0], np.float32), np.array([1.0], np.float32)
     control_dt = 1 / 30
     own = np.arange(7) == 0
 
-    def __init__(self, noise_std=0.0, start=0.0, start_std=0.0):
-        self.noise_std, self.start, self.start_std = noise_std, start, start_std
+    def __init__(self, noise_std=0.0, start=0.0, start_std=0.0, name="track"):
+        self.noise_std, self.start, self.start_std, self.name = noise_std, start, start_std, name
+
+    @property
+    def signature(self):
+        return {name: getattr(self, name) for name in ("interface", "obs_size", "action_size")} | {"task": self.name}
 
     def reset(self, key, batch):
         key = key if key.ndim == 0 else key[0]

@@ -18,8 +18,11 @@ STYLES = (
 
 
 def style(number: int) -> tuple[str, str, str]:
-    """Colour, marker and dash of the line with this number."""
-    return STYLES[number % len(STYLES)]
+    """Colour, marker and dash of the line with this number; colours repeat, with another marker and dash."""
+    number, round_number = number % len(STYLES), number // len(STYLES)
+    colour = STYLES[number][0]
+    marker, dash = STYLES[(number + 3 * round_number) % len(STYLES)][1:]
+    return colour, marker, dash
 
 
 def panels(

@@ -278,7 +278,7 @@ class Evaluator:
         looks = [strategy.looks_ahead for strategy in self.strategies]
         if not any(looks):
             return None
-        steps = jnp.where(jnp.array(looks)[cell.strategy_index], cell.delay, 0)
+        steps = jnp.where(jnp.array(looks)[cell.strategy_index], self._timing(cell).takeover, 0)
         return self.env.observe(self.env.predict(episodes.run.state, episodes.chunk, steps))
 
     def _action(

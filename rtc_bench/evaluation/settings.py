@@ -109,6 +109,9 @@ class CompareConfig(SweepConfig):
         return schema.as_tuple(self.baseline)
 
 
+RULE = "its new chunks lose their first d actions, so d <= s <= H - d"
+
+
 def delay_horizon_pairs(
     delay: Any, horizon: Any, chunk: int, *, whole_chunk: bool = False
 ) -> tuple[tuple[int, int], ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rtc_bench import policies
-from rtc_bench.common import devices, progress
+from rtc_bench.common import devices, progress, schema
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base, contract, registry
@@ -61,6 +61,9 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     }
     for task_policy in task_policies.values():
         sweep_inputs.check_strategies(strategies, task_policy.policy)
+    for name, own in next(iter(pairs.values())).items():
+        if omitted := sorted({*schema.whole_numbers("delay", config.delay)} - {d for d, _ in own}):
+            print(f"{name} does not play d = {', '.join(map(str, omitted))}: {settings.RULE}", flush=True)
     cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task][name]]
     return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
 

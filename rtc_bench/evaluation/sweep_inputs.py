@@ -73,13 +73,13 @@ def load_task_policy(
     weights, weights_files = {}, {}
     for name, strategy in (strategies or {}).items():
         stage = strategy.training
-        if stage is not None and stage.name not in weights:
+        if stage is not None:
             file = _weights_file(config, name, stage.name, task_policy, path)
             expected = contract.calling(
                 [strategy],
                 lambda strategy=strategy: jax.eval_shape(strategy.initial_weights, policy, jax.random.key(0)),
             )
-            trained_for = {"policy": digest, "options": training_options(strategy)}
+            trained_for = {"policy": digest, "options": training_options(strategy), "code": code_digest(strategy)}
             weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for)
             weights_files[stage.name] = file
     return dataclasses.replace(task_policy, policy=dataclasses.replace(policy, weights=weights), weights=weights_files)
@@ -103,10 +103,13 @@ def _weights_file(
     present = [file for folder in folders if (file := checkpoint.weights_file(folder, stage, task)).exists()]
     if not present:
         (spec,) = (spec for spec in config.strategies if registry.name_of(spec) == strategy_name)
-        policy = "" if config.policy == "zoo" else f" policy={config.policy}"
+        settings_apart = {"policy": (config.policy, "zoo"), "out": (config.weights, settings.SweepConfig.weights)}
+        arguments = [f" {name}={value}" for name, (value, default) in settings_apart.items() if value != default]
+        arguments += [f" options.{strategy_name}.{k}={v}" for k, v in config.options.get(strategy_name, {}).items()]
         raise errors.ConfigError(
             f"{strategy_name} needs weights that it learns for the policy of {task}, and neither {folders[0]} nor "
-            f"{folders[1]} holds them; train them: python scripts/train_method.py task={task} strategy={spec}{policy}"
+            f"{folders[1]} holds them; train them: python scripts/train_method.py task={task} strategy={spec}"
+            + "".join(arguments)
         )
     fitting = [file for file in present if checkpoint.read_weights_policy(file) == task_policy.digest]
     return (fitting or present)[0]
@@ -163,6 +166,13 @@ def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, ba
     for task, task_policy in task_policies.items():
         identity |= {f"weights {name} {task}": files.sha256(file)[:12] for name, file in task_policy.weights.items()}
     for name, strategy in strategies.items():
-        if contract.is_foreign(strategy):
-            identity[f"strategy {name}"] = files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]
+        if code := code_digest(strategy):
+            identity[f"strategy {name}"] = code
     return identity
+
+
+def code_digest(strategy: base.Strategy) -> str | None:
+    """Of the file of a strategy from outside the package."""
+    if not contract.is_foreign(strategy):
+        return None
+    return files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]

@@ -67,6 +67,12 @@ def _strategies(
     for spec in sweep_config.strategies:
         registry.check_spec(spec)
     strategies = sweep_inputs.build_strategies(sweep_config)
-    for strategy in strategies.values():
-        stage.build_stage(strategy, config)
+    owners: dict[str, str] = {}
+    for name, strategy in strategies.items():
+        stage_name = stage.build_stage(strategy, config).name
+        owner = owners.setdefault(stage_name, name)
+        if owner != name:
+            raise errors.ConfigError(
+                f"{owner} and {name} both name their weights {stage_name!r}; give one's TrainingStage another name"
+            )
     return strategies

@@ -1,8 +1,9 @@
-"""Train what a strategy needs for a policy: one jitted scan an epoch, resumable after each."""
+"""Train what a strategy needs for a policy: jitted scans of some hundred updates, resumable after each."""
 
 import dataclasses
 import functools
 import pathlib
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from rtc_bench.strategies import base
 from rtc_bench.training import expert_data, flow_training
 from rtc_bench.training import settings as training_settings
 
+ROUND = 500  # updates between resumable saves, at most
+
 
 class MethodTrainingState(NamedTuple):
     """What is carried from update to update."""
@@ -30,7 +33,7 @@ class MethodTrainingState(NamedTuple):
 
 
 class MethodTrainer:
-    """Epochs of a strategy's own loss."""
+    """Updates by a strategy's own loss."""
 
     def __init__(
         self,
@@ -48,33 +51,32 @@ class MethodTrainer:
         names = ("learning_rate", "weight_decay", "gradient_clip")
         rates = {name: getattr(stage, name) for name in names} | {"warmup": min(stage.warmup, self.total // 2)}
         self.optimiser = flow_training.build_optimiser(self.total, anneal=0.01, **rates)
-        self._epoch = jax.jit(self._run_updates)
+        self.rounds_an_epoch = -(-self.updates // ROUND)
+        self._round = jax.jit(self._run_updates)
 
     def initial_state(self) -> MethodTrainingState:
         """The weights that the strategy begins with."""
         weights = self.strategy.initial_weights(self.policy, jax.random.key(self.seed))
         return MethodTrainingState(weights, weights, self.optimiser.init(weights))
 
-    def epoch(self, state: MethodTrainingState, number: int) -> tuple[MethodTrainingState, float]:
-        """One pass in an order that depends on seed and epoch alone; returns the mean loss."""
-        key = jax.random.fold_in(jax.random.key(self.seed + 1), number)
+    def round(self, state: MethodTrainingState, number: int) -> tuple[MethodTrainingState, float]:
+        """Part of a pass, in an order that depends on seed and pass alone; returns the mean loss."""
+        epoch, part = divmod(number, self.rounds_an_epoch)
+        key = jax.random.fold_in(jax.random.key(self.seed + 1), epoch)
         count = min(self.updates * self.stage.batch, self.source.size)
         order = jax.random.permutation(key, self.source.size)[:count].reshape(self.updates, -1)
-        first = jnp.int32(number * self.updates)
-        state, loss = self._epoch(self.policy, self.source, state, order, key, first)
+        keys = jax.random.split(key, self.updates)
+        size = -(-self.updates // self.rounds_an_epoch)
+        of_round = jnp.arange(part * size, (part + 1) * size)  # those past the end are left out
+        own = jnp.minimum(of_round, self.updates - 1)
+        items = (order[own], keys[own], epoch * self.updates + own, of_round < self.updates)
+        state, loss = self._round(self.policy, self.source, state, items)
         return state, float(loss)
 
     def _run_updates(
-        self,
-        policy: flow.FlowPolicy,
-        source: moments.Moments,
-        state: MethodTrainingState,
-        order: Array,
-        key: Array,
-        first: Array,
+        self, policy: flow.FlowPolicy, source: moments.Moments, state: MethodTrainingState, items: tuple
     ) -> tuple[MethodTrainingState, Array]:
-        def update(state: MethodTrainingState, item: tuple) -> tuple[MethodTrainingState, Array]:
-            index, key, number = item
+        def update(state: MethodTrainingState, index: Array, key: Array, number: Array) -> tuple:
             batch = source.batch(
                 index, horizon=policy.config.horizon, own=self.own, progress=number.astype(jnp.float32) / self.total
             )
@@ -86,22 +88,36 @@ class MethodTrainer:
             average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, weights)
             return MethodTrainingState(weights, average, optimiser), value
 
-        numbers = first + jnp.arange(order.shape[0])
-        items = (order, jax.random.split(key, order.shape[0]), numbers)
-        state, losses = jax.lax.scan(update, state, items)
-        return state, losses.mean()
+        def update_if_counted(state: MethodTrainingState, item: tuple) -> tuple[MethodTrainingState, Array]:
+            *arguments, counted = item
+            return jax.lax.cond(counted, update, lambda state, *_: (state, jnp.float32(0.0)), state, *arguments)
+
+        state, losses = jax.lax.scan(update_if_counted, state, items)
+        return state, losses.sum() / items[-1].sum()
 
 
 def build_stage(strategy: base.Strategy, config: settings.TrainMethodConfig) -> base.TrainingStage:
     """The strategy's own stage, changed as the settings say. Raises ConfigError for a strategy that does not learn."""
-    if strategy.training is None:
+    cls, stage = type(strategy), strategy.training
+    if stage is None:
         raise errors.ConfigError(
-            f"{type(strategy).__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
+            f"{cls.__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
         )
+    if not isinstance(stage, base.TrainingStage):
+        raise errors.ConfigError(f"{cls.__name__}.training is {stage!r}; write training = base.TrainingStage(...)")
+    if not re.fullmatch(r"\w[\w.-]*", stage.name):
+        raise errors.ConfigError(
+            f"{cls.__name__}.training is named {stage.name!r}; a folder is named so: letters, digits, _"
+        )
+    if stage.source not in (base.DATA, base.ROLLOUTS):
+        raise errors.ConfigError(
+            f"{cls.__name__}.training has source={stage.source!r}; source: {base.DATA}, {base.ROLLOUTS}"
+        )
+    for method in ("initial_weights", "loss"):
+        if getattr(cls, method) is getattr(base.Strategy, method):
+            raise errors.ConfigError(f"{cls.__name__} names a training stage, but has no {method}; it must override it")
     changes = {name: getattr(config, name) for name in ("epochs", "batch", "learning_rate")}
-    return dataclasses.replace(
-        strategy.training, **{name: value for name, value in changes.items() if value is not None}
-    )
+    return dataclasses.replace(stage, **{name: value for name, value in changes.items() if value is not None})
 
 
 class Sources:
@@ -144,7 +160,7 @@ class Sources:
 
 
 def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy, sources: Sources) -> pathlib.Path:
-    """Train one strategy's weights for one task, or go on from the last finished epoch; returns their file.
+    """Train one strategy's weights for one task, or go on from the last save; returns their file.
 
     Raises ConfigError and CheckpointError.
     """
@@ -157,6 +173,8 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
         "seed": config.seed,
         **sources.identity(stage.source),
     }
+    if code := sweep_inputs.code_digest(strategy):
+        recipe["code"] = code
     path = checkpoint.weights_file(config.out, stage.name, task)
     resume_file = path.with_name(f"{task}.resume")
     if path.exists() and checkpoint.read_header(path)["recipe"] == recipe:
@@ -165,23 +183,43 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
         strategy, stage, task_policy.policy, sources.of(stage.source), task_policy.env.own, config.seed
     )
     state, log = trainer.initial_state(), []
+    if not _is_plain(state.weights):
+        raise errors.ConfigError(
+            f"{name}: initial_weights must return a dict of arrays or of such dicts, under names without '/'"
+        )
     if resume_file.exists():
         arrays, header = checkpoint.load(resume_file, kind="method-resume")
         if header["recipe"] == recipe:
             state, log = checkpoint.unpack_leaves(state, arrays), header["log"]
-    with progress.bar(f"{task}: {name}", stage.epochs) as advance:
-        for number in range(len(log), stage.epochs):
+    rounds = stage.epochs * trainer.rounds_an_epoch
+    with progress.bar(f"{task}: {name}", rounds) as advance:
+        for number in range(len(log), rounds):
             began = time.monotonic()
-            state, loss = trainer.epoch(state, number)
+            state, loss = trainer.round(state, number)
             if not np.isfinite(loss):
                 raise errors.ConfigError(
-                    f"{task}: the loss of {name} is {loss} in epoch {number + 1}; lower learning_rate="
+                    f"{task}: the loss of {name} is {loss} in round {number + 1}; lower learning_rate="
                 )
-            log.append({"epoch": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
+            log.append({"round": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
             header = {"kind": "method-resume", "recipe": recipe, "log": log}
             checkpoint.save(resume_file, checkpoint.pack_leaves(state), header)
-            advance(number + 1, stage.epochs, f"loss {loss:.4f}")
+            advance(number + 1, rounds, f"loss {loss:.4f}")
+    with np.errstate(over="ignore"):
+        halves = [np.asarray(leaf, np.float16) for leaf in jax.tree.leaves(state.average)]
+    if not all(np.isfinite(half).all() for half in halves):
+        raise errors.ConfigError(
+            f"{task}: {name} learned numbers that are inf or nan in half precision, in which they are kept; "
+            "lower learning_rate="
+        )
     card = {"task": task, "method": stage.name, "recipe": recipe, "log": log, "versions": versions.collect()}
     checkpoint.save_weights(path, state.average, card)
     resume_file.unlink(missing_ok=True)
     return path
+
+
+def _is_plain(weights: Any) -> bool:
+    """A dict of arrays, which may be nested, as a checkpoint file can hold it."""
+    if not isinstance(weights, dict):
+        return isinstance(weights, jax.Array)
+    names_are_good = all(isinstance(name, str) and "/" not in name for name in weights)
+    return names_are_good and all(_is_plain(value) for value in weights.values())

@@ -40,10 +40,10 @@ def rank(config: settings.RankMethodsConfig) -> None:
     tables.write([dataclasses.asdict(method) for method in methods.values()], out / "methods.csv")
     if orders:
         tables.write([_order_record(order) for order in orders], out / "published_orders.csv")
-    figures.save(figures.rates_over_delay(runs.rows), out / "methods.png")
-    files.write_whole(out / "RANKING.md", "\n".join(_page(runs, ranked, orders, methods)).encode())
+    figures.save(_figure(runs, strategies), out / "methods.png")
+    files.write_whole(out / "README.md", "\n".join(_page(runs, ranked, orders, methods)).encode())
     tables.show("methods, by their mean over delays", _ranking_table(ranked, methods))
-    print(f"RANKING.md, ranking.csv, methods.csv, published_orders.csv and methods.png are in {out}")
+    print(f"README.md, ranking.csv, methods.csv, published_orders.csv and methods.png are in {out}")
 
 
 def describe(
@@ -68,6 +68,24 @@ def describe(
             round(statistics.mean(seconds) / 60, 2) if weights else 0.0,
         )
     return methods
+
+
+def _figure(runs: run_folder.LoadedRuns, strategies: Mapping[str, base.Strategy]) -> figures.Figure:
+    """Means over tasks, a panel each for methods without training, those with it, and those that see or ask more."""
+    curves = figures.rates_over_delay(runs.rows)
+    means = curves.panels[0].curves
+    groups: dict[str, list[str]] = {"without training": [], "trained": [], "sees more, or waits": []}
+    for name, strategy in strategies.items():
+        limits = {"simulator", "waiting"} & {*strategy.needs} or "every step" in strategy.needs
+        group = "sees more, or waits" if limits else "trained" if strategy.training else "without training"
+        groups[group].append(name)
+    panels = [
+        figures.Panel(
+            title, {name: means[name] if name in {*names, *method_ranking.BASELINES} else [] for name in means}
+        )
+        for title, names in groups.items()
+    ]
+    return curves._replace(panels=panels)
 
 
 def _ranking_table(ranked: Sequence[method_ranking.MethodAtDelay], methods: Mapping[str, Method]) -> tables.Table:

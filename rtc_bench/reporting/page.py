@@ -2,14 +2,16 @@
 
 import base64
 import html
+import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import files, tables
 from rtc_bench.evaluation import chunk_cost, run_folder
 from rtc_bench.reporting import figures, result_tables
+from rtc_bench.strategies import base
 
 STYLE = """
 :root { color-scheme: light; }
@@ -28,6 +30,7 @@ th:first-child, td:first-child, td.text { text-align: left; }
 th, td:first-child { white-space: normal; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; }
 @media (max-width: 40rem) { table { font-size: .78rem; } th, td { padding: .2rem .3rem; } ul { padding-left: 1.1rem; } }
+label { white-space: nowrap; margin-right: .8rem; }
 .quiet { color: #555; font-size: .9rem; }
 code { font-size: .85em; overflow-wrap: anywhere; }
 """
@@ -57,11 +60,12 @@ class Report(NamedTuple):
     ranking_of_all_pairs: tables.Table | None  # where more (d, s) pairs were run than one a delay
     costs: Sequence[chunk_cost.ChunkCost]
     film: CaptionedFilm | str  # or why there is none
+    needs: Mapping[str, Sequence[str]]  # strategy -> of ``strategies.base.NEEDS``
 
 
 def write(path: pathlib.Path, contents: Report) -> None:
     """The page."""
-    runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, film = contents
+    runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, film, needs = contents
     curves, horizons = figures.rates_over_delay(runs.rows), figures.rates_over_horizon(runs.rows)
     single_delays = [comparison for comparison in comparisons if comparison.delay is not None]
     sentences = _sentences(single_delays)
@@ -71,7 +75,7 @@ def write(path: pathlib.Path, contents: Report) -> None:
         _list(sentences) if sentences else "",
         _panels([curves._replace(panels=curves.panels[:1]), differences], large=True),
         f"<p class=quiet>{curves.note}. The looks of the lines are the same in all pictures.</p>",
-        f"<h2>Ranking</h2>{_table(result_tables.ranking(comparisons, outcomes, baseline))}",
+        f"<h2>Ranking</h2>{_ranking(result_tables.ranking(comparisons, outcomes, baseline), needs)}",
         "<p class=quiet>Mean over tasks and delays. Differences are paired, with task-stratified bootstrap intervals. "
         "P(improvement): probability that an episode ends better (solved, neither, failed) than one of the baseline.</p>",
     ]
@@ -144,14 +148,37 @@ def _panels(drawings: Sequence[figures.Figure | None], *, large: bool = False) -
     return f'<div class="{"large " if large else ""}panels">{"".join(svgs)}</div>'
 
 
-def _table(table: tables.Table) -> str:
-    def line(texts: Sequence[str], tag: str) -> str:
+def _ranking(table: tables.Table, needs: Mapping[str, Sequence[str]]) -> str:
+    """The table; and where strategies need something, a box for each need, which shows or hides those that do."""
+    kinds = [kind for kind in base.NEEDS if any(kind in own for own in needs.values())]
+    if not kinds:
+        return _table(table)
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    boxes = "".join(
+        f"<label title='{html.escape(base.NEEDS[kind])}'><input type=checkbox checked id=need{number}> {kind}</label> "
+        for kind, number in numbers.items()
+    )
+    rules = "".join(
+        f"body:has(#need{number}:not(:checked)) tr.need{number} {{ display: none; }}" for number in numbers.values()
+    )
+    column = [", ".join(needs.get(line[0], ())) for line in table.lines]
+    lines = [[*line, text] for line, text in zip(table.lines, column, strict=True)]
+    classes = [" ".join(f"need{numbers[kind]}" for kind in needs.get(line[0], ())) for line in table.lines]
+    shown = _table(table._replace(header=[*table.header, "needs"], lines=lines), classes)
+    return f"<style>{rules}</style><p>Show those that need {boxes}</p>{shown}"
+
+
+def _table(table: tables.Table, classes: Sequence[str] = ()) -> str:
+    """``classes`` of the rows, for style sheets."""
+
+    def line(texts: Sequence[str], tag: str, row_class: str = "") -> str:
         attributes = [" class=text" if column < table.lead else "" for column in range(len(texts))]
         escaped = [html.escape(text).replace("_", "_<wbr>") for text in texts]  # names may break on a phone
         html_cells = [f"<{tag}{a}>{text}</{tag}>" for a, text in zip(attributes, escaped, strict=True)]
-        return f"<tr>{''.join(html_cells)}</tr>"
+        return f"<tr{f' class={row_class!r}' if row_class else ''}>{''.join(html_cells)}</tr>"
 
-    rows = "".join(line(texts, "td") for texts in table.lines)
+    pairs = itertools.zip_longest(table.lines, classes, fillvalue="")
+    rows = "".join(line(texts, "td", row_class) for texts, row_class in pairs)
     return f"<div class=table><table><thead>{line(table.header, 'th')}</thead><tbody>{rows}</tbody></table></div>"
 
 

@@ -39,10 +39,9 @@ def report(config: reporting_settings.ReportConfig) -> pathlib.Path:
             figures.save(figure, folder / f"{name}.png", folder / f"{name}.pdf")
     if comparisons:
         tables.write(paired_comparison.records(comparisons), folder / "comparisons.csv")
-    costs, captioned_film = _costs_and_film(runs, baseline, folder)
-    contents = page.Report(
-        runs, outcomes, baseline, comparisons, _ranking_of_all_pairs(runs, baseline), costs, captioned_film
-    )
+    costs, captioned_film, needs = _costs_film_and_needs(runs, baseline, folder)
+    ranking_of_all_pairs = _ranking_of_all_pairs(runs, baseline)
+    contents = page.Report(runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, captioned_film, needs)
     page.write(folder / "index.html", contents)
     files.write_whole(folder / "results.md", _appendix(contents).encode())
     result_tables.show_solve_rates(runs.rows)
@@ -77,15 +76,16 @@ def _appendix(contents: page.Report) -> str:
     return "\n".join(parts)
 
 
-def _costs_and_film(
+def _costs_film_and_needs(
     runs: run_folder.LoadedRuns, baseline: str, folder: pathlib.Path
-) -> tuple[list[chunk_cost.ChunkCost], page.CaptionedFilm | str]:
-    """What needs the run's policies: costs and a film; or why there is none."""
+) -> tuple[list[chunk_cost.ChunkCost], page.CaptionedFilm | str, dict[str, tuple[str, ...]]]:
+    """What the run's policies and strategies tell: costs, a film, and what each strategy needs; or why there is no film."""
     try:
         captioned_film, task_policy, strategies = film_episode(runs, folder / "episode.gif", folder / "episode.png")
     except (errors.ConfigError, checkpoint.CheckpointError, envs.tasks.UnknownTask) as error:
-        return [], f"The run's policies or strategies are not here any more, so there is no film: {error}"
-    return chunk_cost.measure(task_policy.policy, {baseline: strategies[baseline], **strategies}), captioned_film
+        return [], f"The run's policies or strategies are not here any more, so there is no film: {error}", {}
+    costs = chunk_cost.measure(task_policy.policy, {baseline: strategies[baseline], **strategies})
+    return costs, captioned_film, {name: strategy.needs for name, strategy in strategies.items()}
 
 
 def film_episode(

@@ -65,9 +65,9 @@ class ComparePublishedConfig(schema.Settings):
 class RankMethodsConfig(schema.Settings):
     """All methods of some runs side by side."""
 
-    run: str | tuple[str, ...] = ("results/laptop", "results/methods")  # folders with results.csv, which are merged
+    run: str | tuple[str, ...] = ("results/laptop", "results/methods/sweep")  # run folders, which are merged
     published: str = "results/published/methods.csv"  # means over tasks: a row for each method and delay
-    out: str = "results/methods"  # RANKING.md, ranking.csv, methods.csv, published_orders.csv, methods.png
+    out: str = "results/methods"  # README.md, ranking.csv, methods.csv, published_orders.csv, methods.png
 
     @property
     def runs(self) -> tuple[str, ...]:

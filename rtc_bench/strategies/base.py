@@ -143,7 +143,9 @@ class Strategy:
 
     def weights(self, policy: flow.FlowPolicy) -> Weights:
         """What it learned for the policy. Raises ConfigError where the policy does not hold it."""
-        if self.training is None or self.training.name not in policy.weights:
+        if self.training is None:
+            raise errors.ConfigError(f"{type(self).__name__} asks for its weights, but has no `training`")
+        if self.training.name not in policy.weights:
             raise errors.ConfigError(f"{type(self).__name__} needs weights that it learned, and the policy holds none")
         return policy.weights[self.training.name]
 

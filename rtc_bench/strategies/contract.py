@@ -45,6 +45,7 @@ def check(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
     def trace(method: Callable, *arguments: Any) -> Any:
         return calling([strategy], lambda: jax.eval_shape(method, *arguments))
 
+    _require(type(strategy).plan is not base.Strategy.plan, type(strategy), "it has no plan; it must override it")
     rule = f"timing is {strategy.timing!r}; timings: {', '.join(base.TIMINGS)}"
     _require(strategy.timing in base.TIMINGS, type(strategy), rule)
     calling([strategy], lambda: strategy.check(policy))

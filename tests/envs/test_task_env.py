@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtc_bench import envs
-from rtc_bench.envs import kinetix_engine, observation
+from rtc_bench.envs import kinetix_engine, observation, scene
 
 BATCH = 3
 
@@ -82,6 +82,40 @@ def test_noise_has_its_size_and_is_added_before_clipping():
     beyond = step(jax.random.key(0), state, jnp.full((2, 1), 7.0))[0]
     bound = step(jax.random.key(0), state, jnp.ones((2, 1)))[0]
     np.testing.assert_array_equal(beyond, bound)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_what_is_predicted_is_what_happens_without_noise(unicycle, steps):
+    """Also for an environment with noise, of actions beyond the bounds, and from any time on."""
+    env, step = unicycle
+    quiet = envs.make("h17_unicycle", noise_std=0.0)
+    actions = 2.0 * jax.random.normal(jax.random.key(1), (2, 8, 1))
+    keys = jax.random.split(jax.random.key(0), 2)
+    state = step(keys, env.reset(keys, 2)[1], actions[:, 0])[1]._replace(time=jnp.array([7, 250], jnp.int32))
+    predicted = jax.jit(env.predict)(state, actions, jnp.int32(steps))
+    assert predicted.time.tolist() == [7 + steps, 250 + steps]
+    assert env.noise_std > 0
+    for index in range(steps):
+        state = jax.jit(quiet.step)(keys, state, actions[:, index])[1]
+    np.testing.assert_allclose(env.observe(predicted), env.observe(state), atol=1e-6)
+    assert jax.tree.map(jnp.shape, predicted) == jax.tree.map(jnp.shape, state)
+
+
+@pytest.mark.parametrize("name", envs.TASKS)
+def test_the_robot_s_own_numbers_are_those_of_moving_bodies_without_a_role(name):
+    """Wiggling a body moves exactly its own numbers of an observation, in both interfaces."""
+    for interface in envs.INTERFACES:
+        env = envs.make(name, interface=interface)
+        assert (env.own.shape, env.own.dtype) == ((env.obs_size,), bool)
+        bodies = [jnp.zeros((len(env.scene.moving), 1)) for _ in range(6)]
+        rest, robot = np.asarray(env._observe(bodies))[0], np.zeros(env.obs_size, bool)
+        for index, body in enumerate(env.scene.moving):
+            moved = np.asarray(env._observe([column.at[index].add(0.5) for column in bodies]))[0] != rest
+            assert moved.sum() == 7
+            assert (env.own[moved] == (body.role == scene.NO_ROLE)).all(), body
+            robot |= moved & (body.role == scene.NO_ROLE)
+        np.testing.assert_array_equal(env.own, robot)
+        assert robot.any(), "every task has a robot"
 
 
 def test_take_and_where(unicycle):

@@ -18,6 +18,16 @@ def test_pairs():
     assert settings.delay_horizon_pairs(6, "auto", 16) == ((6, 6),)
 
 
+def test_pairs_where_a_chunk_loses_no_action():
+    whole = [(d, s) for d in range(8) for s in range(1, 9) if d <= s]
+    assert settings.delay_horizon_pairs("0..7", "all", 8, whole_chunk=True) == tuple(whole)
+    assert settings.delay_horizon_pairs([0, 7], 8, 8, whole_chunk=True) == ((0, 8), (7, 8))
+    with pytest.raises(errors.ConfigError, match=r"delay=8 .*\(d <= s <= 8\); valid: 0\.\.7"):
+        settings.delay_horizon_pairs(8, "auto", 8, whole_chunk=True)
+    with pytest.raises(errors.ConfigError, match=r"horizon=4 .*valid for delay=5: 5\.\.8"):
+        settings.delay_horizon_pairs(5, 4, 8, whole_chunk=True)
+
+
 @pytest.mark.parametrize(
     ("delay", "horizon", "answer"),
     [

@@ -31,7 +31,7 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
         self.fetched += [attributes[name] for name in ("src", "href", "xlink:href") if name in attributes]
-        if tag not in ("meta", "img", "br", "wbr", "use", "path"):
+        if tag not in ("meta", "img", "br", "wbr", "use", "path", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -10,7 +10,7 @@ import pytest
 
 from rtc_bench import policies
 from rtc_bench.common import schema
-from rtc_bench.evaluation import settings
+from rtc_bench.evaluation import settings, sweep_inputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -33,7 +33,8 @@ def loaded(target: str):
 
 
 def required(name: str) -> list[str]:
-    needed = {"sweep": [], "compare_published": [], "report": ["run=results"], "compare": ["strategy=bid"]}
+    needed = {"report": ["run=results"], "compare": ["strategy=bid"]}
+    needed |= {name_of_script: [] for name_of_script in ("sweep", "compare_published", "rank_methods")}
     return needed.get(name, ["task=mjc_swimmer"])
 
 
@@ -65,7 +66,8 @@ def test_presets_compose(script, name):
     composed = preset(script, name)
     assert composed != _entry.compose(script, type(composed), required(script))
     if script == "sweep":
-        assert settings.delay_horizon_pairs(composed.delay, composed.horizon, policies.PREDICTION_HORIZON)
+        strategies = sweep_inputs.build_strategies(composed)
+        assert all(sweep_inputs.delay_horizon_pairs(composed, policies.PREDICTION_HORIZON, strategies).values())
 
 
 def test_the_paper_preset_has_the_published_sizes_and_its_stages_meet():

@@ -91,6 +91,65 @@ class Check(Good):
         assert policy.config.horizen > 1  # here
 
 
+class UnknownTiming(Good):  # here
+    timing = "later"
+
+
+class NoPolicy(Good):
+    def prepare(self, policy):  # here
+        return policy.params
+
+
+class Prepare(Good):
+    def prepare(self, policy):
+        return policy.with_parameters(policy.params)  # here
+
+
+class LooksNowhere(Good):
+    def plan(self, policy, request, memory):
+        return self.sample(policy, request.ahead[:, :], request.noise), memory  # here
+
+
+class Learner(Good):
+    training = base.TrainingStage("learner")
+
+    def initial_weights(self, policy, key):
+        return {"layer": {"scale": jnp.ones(2)}}
+
+    def loss(self, policy, weights, batch, key):
+        return (weights["layer"]["scale"][None, None] * batch.action).mean()
+
+
+class WeightsArray(Learner):
+    def initial_weights(self, policy, key):  # here
+        return jnp.ones(2)
+
+
+class NoWeights(Learner):
+    def initial_weights(self, policy, key):  # here
+        return {}
+
+
+class HalfPrecisionWeights(Learner):
+    def initial_weights(self, policy, key):  # here
+        return {"scale": jnp.ones(2, jnp.float16)}
+
+
+class LossPerMoment(Learner):
+    def loss(self, policy, weights, batch, key):  # here
+        return super().loss(policy, weights, batch, key) * jnp.ones(len(batch.obs))
+
+
+class Loss(Learner):
+    def loss(self, policy, weights, batch, key):
+        return (batch.chunk - batch.action).mean()  # here
+
+
+def check(strategy):
+    contract.check(strategy, policy())
+    contract.check_training(strategy, policy())
+
+
 @pytest.mark.parametrize(
     ("cls", "rule"),
     [
@@ -110,19 +169,32 @@ class Check(Good):
         (First, "first must return a chunk [B, H, A], float32[3, 8, 2]; it returns float32[3, 2]"),
         (Correct, "correct must return an action [B, A], float32[3, 2]; it returns float32[3, 1]"),
         (Check, "AttributeError: 'FlowConfig' object has no attribute 'horizen'"),
+        (UnknownTiming, "timing is 'later'; timings: delayed, from arrival, waiting"),
+        (NoPolicy, "prepare must return a policy, a FlowPolicy"),
+        (Prepare, "AttributeError: 'FlowPolicy' object has no attribute 'with_parameters'"),
+        (LooksNowhere, "TypeError: 'NoneType' object is not subscriptable"),
+        (
+            WeightsArray,
+            "initial_weights must return a dict of float32 arrays, which may be nested; it returns float32[2]",
+        ),
+        (NoWeights, "initial_weights must return a dict of float32 arrays, which may be nested; it returns {}"),
+        (HalfPrecisionWeights, "which may be nested; it returns {'scale': *} of float16[2]"),
+        (LossPerMoment, "loss must return a number [], float32[]; it returns float32[3]"),
+        (Loss, "TypeError: unsupported operand type(s) for -: 'NoneType' and"),
     ],
 )
 def test_the_line_and_the_rule_are_named(cls, rule):
     lines, first = inspect.getsourcelines(cls)
     line = first + next(number for number, text in enumerate(lines) if text.rstrip().endswith("# here"))
     with pytest.raises(errors.ConfigError, match=re.escape(rule)) as raised:
-        contract.check(cls(), policy())
+        check(cls())
     assert str(raised.value).startswith(f"{__file__}:{line}, {cls.__name__}")
     assert len(str(raised.value).splitlines()) == 1
 
 
-def test_what_keeps_the_rules_passes():
-    contract.check(Good(), policy())
+@pytest.mark.parametrize("cls", [Good, Learner])
+def test_what_keeps_the_rules_passes(cls):
+    check(cls())
 
 
 def test_a_bug_of_ours_is_not_blamed_on_a_strategy():

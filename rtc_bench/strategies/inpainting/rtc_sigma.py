@@ -21,14 +21,15 @@ def guidance_weight(time: Array, spread: float, limit: float) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class RtcSigma(base.Strategy):
-    """The narrower the data, the stronger the pull; ``through_network=False`` pulls by the error itself, without a gradient."""
+    """The narrower the data, the stronger the pull. At n = 5 and the default spread all five steps pull as much as the limit
+    allows: the guidance is then a constant 5.
+    """
 
     spread: float = 0.4  # sigma_d, standard deviation of the data's actions
     schedule: str = "exp"
     max_guidance_weight: float | None = None  # null: n, the number of flow steps
-    through_network: bool = True  # a vector-Jacobian product; else the identity in the Jacobian's place
     part: ClassVar[int | None] = 32
-    takes_gradients: ClassVar[bool] = True
+    takes_gradients: ClassVar[bool] = True  # a vector-Jacobian product; else the identity in the Jacobian's place
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,7 +50,7 @@ class RtcSigma(base.Strategy):
                 return policy.velocity(request.obs, x_t, modulation)
 
             guidance = guidance_weight(modulation.time, self.spread, limit)
-            pull = rtc.pull if self.through_network else rtc.pull_by_error
+            pull = rtc.pull if self.takes_gradients else rtc.pull_by_error
             v, correction = pull(plain, x_t, modulation.time, target=request.previous, weights=weights)
             return v + guidance * correction
 
@@ -58,7 +59,6 @@ class RtcSigma(base.Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class RtcSigmaIdentity(RtcSigma):
-    """The pull is the error itself."""
+    """The pull is the error itself, without a gradient."""
 
-    through_network: bool = False
     takes_gradients: ClassVar[bool] = False

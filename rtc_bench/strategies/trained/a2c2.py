@@ -38,7 +38,7 @@ def _dense(layer: base.Weights, x: Array) -> Array:
 
 def phase(index: Array, horizon: int) -> Array:
     """(cos, sin) of 2 pi k / H for indices k [...]: [..., 2]."""
-    angle = 2 * jnp.pi * index / horizon
+    angle = 2 * jnp.pi * index.astype(jnp.float32) / horizon
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
 
 
@@ -78,7 +78,7 @@ class A2c2(naive.Naive):
 
         corrected = self._corrected(policy, weights, flat(batch.obs), flat(batch.chunk), index)
         error = (corrected - flat(batch.action)) ** 2
-        inside = batch.inside.reshape(-1, 1)
+        inside = batch.inside.reshape(-1, 1).astype(error.dtype)
         return (error * inside).sum() / (jnp.maximum(inside.sum(), 1) * error.shape[-1])
 
     def correct(self, policy, obs, action, index, memory):

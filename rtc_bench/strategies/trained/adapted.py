@@ -54,4 +54,5 @@ def flow_draws(key: Array, shape: tuple[int, int, int]) -> tuple[Array, Array]:
 
 def masked_mean(error: Array, counted: Array) -> Array:
     """Mean [] of ``error`` [K, H, A] over the steps that are ``counted`` [K, H] bool, and over actions."""
-    return (error * counted[..., None]).sum() / (jnp.maximum(counted.sum(), 1) * error.shape[-1])
+    counted = counted[..., None].astype(error.dtype)
+    return (error * counted).sum() / (jnp.maximum(counted.sum(), 1) * error.shape[-1])

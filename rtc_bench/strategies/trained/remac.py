@@ -29,7 +29,7 @@ class Remac(adapted.Adapted):
         t = time[:, None, None]
         x_t = (1 - t) * noise + t * action
         delay = adapted.draw_delays(delay_key, len(action), action.shape[1], falling=False)
-        prefix = jnp.arange(action.shape[1]) < delay[:, None]
+        prefix = jnp.arange(action.shape[1])[None] < delay[:, None]
         predicted = x_t + (1 - t) * base_policy.velocity(obs, x_t, time)
         held = jnp.where(jax.random.uniform(mix_key, t.shape) < 1 - batch.progress, action, predicted)
         x_t = jnp.where(prefix[..., None], held, x_t)

@@ -27,9 +27,9 @@ class SoftRtc(tt_rtc.TtRtc):
         schema.at_least(self, window=1)
 
     def given(self, delay: Array, horizon: int) -> Array:
-        """The shares w [..., H] for delays [...]."""
-        delay = delay[..., None]
+        """The shares w [H] for a delay []."""
+        delay = delay.astype(jnp.float32)
         end = jnp.minimum(jnp.ceil(self.window * delay), horizon // 2 + 1)
-        index = jnp.arange(horizon)
+        index = jnp.arange(float(horizon))
         fall = jnp.clip((end - index) / (jnp.maximum(end - delay, 0) + 1), 0.0, 1.0)
         return jnp.where(index < delay, 1.0, fall)

@@ -22,8 +22,8 @@ class TtRtc(adapted.Adapted):
     training: ClassVar[base.TrainingStage | None] = base.TrainingStage("tt_rtc")
 
     def given(self, delay: Array, horizon: int) -> Array:
-        """How far each action of a chunk is given [..., H], from 0 (noise) to 1 (clean), for delays [...]."""
-        return (jnp.arange(horizon) < delay[..., None]).astype(jnp.float32)
+        """How far each action of a chunk is given [H], from 0 (noise) to 1 (clean), for a delay []."""
+        return (jnp.arange(horizon) < delay).astype(jnp.float32)
 
     def objective(self, policy, base_policy, batch, key):
         """Flow matching for the actions that are not given; delays are drawn, shorter ones more often."""
@@ -31,7 +31,7 @@ class TtRtc(adapted.Adapted):
         delay_key, key = jax.random.split(key)
         time, noise = adapted.flow_draws(key, action.shape)
         delay = adapted.draw_delays(delay_key, len(action), action.shape[1], falling=True)
-        given = self.given(delay, action.shape[1])
+        given = jax.vmap(lambda delay: self.given(delay, action.shape[1]))(delay)
         times = given + (1 - given) * time[:, None]  # [K, H]
         x_t = (1 - times)[..., None] * noise + times[..., None] * action
         error = (policy.velocity(batch.obs[:, 0], x_t, times) - (action - noise)) ** 2

@@ -1,0 +1,267 @@
+"""A training stage: it learns, goes on after a kill, and is done again where something that decides its weights changed."""
+
+import dataclasses
+import pathlib
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import shift_strategy
+
+from rtc_bench.common import errors
+from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.evaluation import sweep_inputs
+from rtc_bench.method_training import settings, stage
+from rtc_bench.policies import checkpoint
+from rtc_bench.strategies import base
+
+
+def train(config, strategy=None):
+    """Train one strategy for the track's policy; returns the file of its weights."""
+    sweep_config = evaluation_settings.SweepConfig(task=config.task, policy=config.policy)
+    ((task, path),) = sweep_inputs.checkpoint_files(sweep_config).items()
+    sources = stage.Sources(config, sweep_inputs.load_task_policy(sweep_config, task, path))
+    return stage.train(config, "Shift", strategy or shift_strategy.Shift(), sources)
+
+
+def shift(file):
+    arrays, header = checkpoint.load(file, kind="weights")
+    return float(arrays["shift"].squeeze()), header
+
+
+@pytest.fixture
+def epochs(monkeypatch):
+    """Numbers of the epochs that were trained; one in ``dies_in`` is cut."""
+    trained, epoch = [], stage.MethodTrainer.epoch
+
+    def counted(self, state, number):
+        if number == counted.dies_in:
+            raise KeyboardInterrupt
+        trained.append(number)
+        return epoch(self, state, number)
+
+    counted.dies_in = None
+    monkeypatch.setattr(stage.MethodTrainer, "epoch", counted)
+    return types.SimpleNamespace(numbers=trained, patched=counted)
+
+
+def test_it_learns_what_the_loss_says(config):
+    """Chunks are noise of 0.1 around 0, the data's actions are 0.4: so is the best shift, which leaves 0.1 squared."""
+    file = train(dataclasses.replace(config, epochs=40))
+    assert file == pathlib.Path(config.out) / "shift" / "catapult.safetensors"
+    value, header = shift(file)
+    assert value == pytest.approx(0.4, abs=0.02)
+    losses = [entry["loss"] for entry in header["log"]]
+    assert losses[0] == pytest.approx(0.4**2 + 0.1**2, rel=0.3)
+    assert losses[-1] == pytest.approx(0.1**2, rel=0.3)
+    assert header["recipe"]["stage"]["epochs"] == len(losses) == 40
+    assert (header["task"], header["method"]) == ("catapult", "shift")
+
+
+def test_killed_and_continued_it_ends_as_an_undisturbed_one(config, tmp_path, epochs):
+    whole = train(dataclasses.replace(config, out=str(tmp_path / "whole")))
+    epochs.numbers.clear()
+    epochs.patched.dies_in = 1
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    folder = pathlib.Path(config.out) / "shift"
+    assert [path.name for path in folder.iterdir()] == ["catapult.resume"]
+    epochs.patched.dies_in = None
+    continued = train(config)
+    assert epochs.numbers == [0, 1, 2]
+    assert [path.name for path in folder.iterdir()] == ["catapult.safetensors"]
+    assert shift(continued)[0] == shift(whole)[0] != 0.0
+    assert [entry["loss"] for entry in shift(continued)[1]["log"]] == [
+        entry["loss"] for entry in shift(whole)[1]["log"]
+    ]
+
+
+def test_what_was_begun_otherwise_is_not_continued(config, epochs):
+    epochs.patched.dies_in = 1
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    epochs.patched.dies_in = None
+    train(dataclasses.replace(config, seed=1))
+    assert epochs.numbers == [0, 0, 1, 2]
+
+
+def test_a_finished_one_is_left_alone_until_something_changes(config, epochs, data_writer, policy_saver, tmp_path):
+    file = train(config)
+    before = file.stat().st_mtime_ns
+    epochs.numbers.clear()
+    assert train(config) == file
+    assert (file.stat().st_mtime_ns, epochs.numbers) == (before, [])
+    changes = {
+        "options": lambda: train(config, shift_strategy.Shift(share=0.5)),
+        "data": lambda: data_writer(tmp_path / "data" / "catapult", action=0.6) or train(config),
+        "policy": lambda: policy_saver(tmp_path / "policies" / "catapult.safetensors", mean=1.0) or train(config),
+        "seed": lambda: train(dataclasses.replace(config, seed=1)),
+        "batch": lambda: train(dataclasses.replace(config, batch=64)),
+    }
+    for name, change in changes.items():
+        change()
+        assert epochs.numbers == [0, 1, 2], name
+        epochs.numbers.clear()
+
+
+def test_flow_steps_train_nothing_again(config, epochs):
+    train(config)
+    epochs.numbers.clear()
+    train(config, shift_strategy.Shift(flow_steps=3))
+    assert not epochs.numbers
+
+
+def test_an_average_of_the_weights_is_kept_where_the_stage_says(config, tmp_path):
+    class Averaged(shift_strategy.Shift):
+        training = dataclasses.replace(shift_strategy.Shift.training, average=0.9)
+
+    last = train(config)
+    averaged = train(dataclasses.replace(config, out=str(tmp_path / "averaged")), Averaged())
+    assert 0 < shift(averaged)[0] < shift(last)[0]  # on the way up
+
+
+def test_the_average_is_by_its_formula(config):
+    """decay min(average, (1 + n) / (10 + n)) at update n."""
+
+    class Averaged(shift_strategy.Shift):
+        training = dataclasses.replace(shift_strategy.Shift.training, average=0.3, batch=200, warmup=0)
+
+    config = dataclasses.replace(config, epochs=5)  # one update each
+    sweep_config = evaluation_settings.SweepConfig(task=config.task, policy=config.policy)
+    ((task, path),) = sweep_inputs.checkpoint_files(sweep_config).items()
+    task_policy = sweep_inputs.load_task_policy(sweep_config, task, path)
+    source = stage.Sources(config, task_policy).of(base.DATA)
+    training = stage.build_stage(Averaged(), config)
+    trainer = stage.MethodTrainer(Averaged(), training, task_policy.policy, source, task_policy.env.own, seed=0)
+    state = trainer.initial_state()
+    expected = 0.0
+    for number in range(5):
+        state, _ = trainer.epoch(state, number)
+        decay = min(0.3, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * float(state.weights["shift"].squeeze())
+        assert float(state.average["shift"].squeeze()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_progress_goes_from_0_towards_1_and_every_moment_is_seen_once_an_epoch(config):
+    seen = []
+
+    class Listening(shift_strategy.Shift):
+        def loss(self, policy, weights, batch, key):
+            jax.debug.callback(lambda p, o: seen.append((float(p), np.asarray(o))), batch.progress, batch.obs[:, 0, 0])
+            return super().loss(policy, weights, batch, key)
+
+    train(dataclasses.replace(config, epochs=2, batch=50), Listening())
+    seen.sort(key=lambda item: item[0])
+    assert [progress for progress, _ in seen] == pytest.approx([number / 8 for number in range(8)])
+    for epoch in (seen[:4], seen[4:]):
+        moments = np.sort(np.concatenate([obs for _, obs in epoch]))
+        np.testing.assert_allclose(moments, np.arange(200) / 100, atol=1e-6)
+    assert not np.array_equal(seen[0][1], seen[4][1])
+
+
+def test_from_roll_outs(config, monkeypatch):
+    """The expert's mean is tanh(0.5), where the policy's chunks are noise around 0."""
+    from rtc_bench.method_training import moments
+
+    monkeypatch.setattr(moments, "EPISODES", 64)
+
+    class OfRollouts(shift_strategy.Shift):
+        training = dataclasses.replace(shift_strategy.Shift.training, source=base.ROLLOUTS)
+
+        def loss(self, policy, weights, batch, key):
+            error = (batch.chunk + weights["shift"][None] - batch.action[:, : policy.config.horizon]) ** 2
+            return error.mean(where=batch.inside[..., None])
+
+    config = dataclasses.replace(config, data="/nowhere", rollout_steps=4000, epochs=10, learning_rate=0.05)
+    value, header = shift(train(config, OfRollouts()))
+    assert value == pytest.approx(np.tanh(0.5), abs=0.1)  # the policy's own chunk is whole noise
+    assert header["recipe"]["rollouts"] == {"steps": 4000, "noise_std": 0.1, "seed": 0}
+    assert "data" not in header["recipe"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_training_that_diverges_saves_nothing(config, monkeypatch, value):
+    monkeypatch.setattr(stage.MethodTrainer, "epoch", lambda self, state, number: (state, value))
+    with pytest.raises(errors.ConfigError, match=rf"the loss of Shift is {value} in epoch 1; lower learning_rate="):
+        train(config)
+    assert not list(pathlib.Path(config.out).rglob("*"))
+
+
+class Large(shift_strategy.Shift):
+    def initial_weights(self, policy, key):
+        return {"shift": jnp.full((1, 1), 1e6)}
+
+
+class Listed(shift_strategy.Shift):
+    def initial_weights(self, policy, key):
+        return {"shift": [jnp.zeros((1, 1))]}
+
+
+class Slashed(shift_strategy.Shift):
+    def initial_weights(self, policy, key):
+        return {"a/b": jnp.zeros((1, 1))}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "answer"),
+    [
+        (Large(), "learned numbers that are inf or nan in half precision"),
+        (Listed(), "initial_weights must return a dict of arrays or of such dicts"),
+        (Slashed(), "names without '/'"),
+    ],
+)
+def test_weights_that_no_file_can_hold_are_refused(config, strategy, answer):
+    with pytest.raises(errors.ConfigError, match=answer):
+        train(config, strategy)
+    assert not list(pathlib.Path(config.out).rglob("*.safetensors"))
+
+
+class NoStage(base.Strategy):
+    pass
+
+
+class Named(shift_strategy.Shift):
+    training = "shift"
+
+
+class Misspelt(shift_strategy.Shift):
+    training = base.TrainingStage("shift", source="rolouts")
+
+
+class Outside(shift_strategy.Shift):
+    training = base.TrainingStage("../shift")
+
+
+class NoLoss(base.Strategy):
+    training = base.TrainingStage("shift")
+
+    def initial_weights(self, policy, key):
+        return {"shift": jnp.zeros(1)}
+
+
+class NoWeights(base.Strategy):
+    training = base.TrainingStage("shift")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "answer"),
+    [
+        (NoStage(), "NoStage has no training stage; one that learns sets `training`"),
+        (Named(), r"Named.training is 'shift'; write training = base.TrainingStage\(...\)"),
+        (Misspelt(), "source='rolouts'; source: data, rollouts"),
+        (Outside(), r"Outside.training is named '\.\./shift'"),
+        (NoLoss(), "NoLoss names a training stage, but has no loss"),
+        (NoWeights(), "NoWeights names a training stage, but has no initial_weights"),
+    ],
+)
+def test_what_is_no_training_stage_is_refused(strategy, answer):
+    with pytest.raises(errors.ConfigError, match=answer):
+        stage.build_stage(strategy, settings.TrainMethodConfig("catapult"))
+
+
+def test_the_command_line_changes_a_stage():
+    config = settings.TrainMethodConfig("catapult", epochs=7, learning_rate=0.5)
+    changed = stage.build_stage(shift_strategy.Shift(), config)
+    assert changed == dataclasses.replace(shift_strategy.Shift.training, epochs=7, learning_rate=0.5)
