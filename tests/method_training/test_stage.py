@@ -32,18 +32,18 @@ def shift(file):
 
 
 @pytest.fixture
-def epochs(monkeypatch):
-    """Numbers of the epochs that were trained; one in ``dies_in`` is cut."""
-    trained, epoch = [], stage.MethodTrainer.epoch
+def rounds(monkeypatch):
+    """Numbers of the rounds that were trained, here one an epoch; one in ``dies_in`` is cut."""
+    trained, whole_round = [], stage.MethodTrainer.round
 
     def counted(self, state, number):
         if number == counted.dies_in:
             raise KeyboardInterrupt
         trained.append(number)
-        return epoch(self, state, number)
+        return whole_round(self, state, number)
 
     counted.dies_in = None
-    monkeypatch.setattr(stage.MethodTrainer, "epoch", counted)
+    monkeypatch.setattr(stage.MethodTrainer, "round", counted)
     return types.SimpleNamespace(numbers=trained, patched=counted)
 
 
@@ -60,17 +60,17 @@ def test_it_learns_what_the_loss_says(config):
     assert (header["task"], header["method"]) == ("catapult", "shift")
 
 
-def test_killed_and_continued_it_ends_as_an_undisturbed_one(config, tmp_path, epochs):
+def test_killed_and_continued_it_ends_as_an_undisturbed_one(config, tmp_path, rounds):
     whole = train(dataclasses.replace(config, out=str(tmp_path / "whole")))
-    epochs.numbers.clear()
-    epochs.patched.dies_in = 1
+    rounds.numbers.clear()
+    rounds.patched.dies_in = 1
     with pytest.raises(KeyboardInterrupt):
         train(config)
     folder = pathlib.Path(config.out) / "shift"
     assert [path.name for path in folder.iterdir()] == ["catapult.resume"]
-    epochs.patched.dies_in = None
+    rounds.patched.dies_in = None
     continued = train(config)
-    assert epochs.numbers == [0, 1, 2]
+    assert rounds.numbers == [0, 1, 2]
     assert [path.name for path in folder.iterdir()] == ["catapult.safetensors"]
     assert shift(continued)[0] == shift(whole)[0] != 0.0
     assert [entry["loss"] for entry in shift(continued)[1]["log"]] == [
@@ -78,21 +78,33 @@ def test_killed_and_continued_it_ends_as_an_undisturbed_one(config, tmp_path, ep
     ]
 
 
-def test_what_was_begun_otherwise_is_not_continued(config, epochs):
-    epochs.patched.dies_in = 1
+def test_rounds_shorter_than_an_epoch_change_nothing(config, tmp_path, monkeypatch, rounds):
+    config = dataclasses.replace(config, batch=40)  # five updates an epoch
+    whole = train(dataclasses.replace(config, out=str(tmp_path / "whole")))
+    rounds.numbers.clear()
+    monkeypatch.setattr(stage, "ROUND", 3)  # three updates, then two and one that does not count
+    parts = train(config)
+    assert rounds.numbers == list(range(6))
+    assert shift(parts)[0] == pytest.approx(shift(whole)[0], rel=1e-3)
+    losses = [entry["loss"] for entry in shift(parts)[1]["log"]]
+    assert (3 * losses[0] + 2 * losses[1]) / 5 == pytest.approx(shift(whole)[1]["log"][0]["loss"], rel=1e-4)
+
+
+def test_what_was_begun_otherwise_is_not_continued(config, rounds):
+    rounds.patched.dies_in = 1
     with pytest.raises(KeyboardInterrupt):
         train(config)
-    epochs.patched.dies_in = None
+    rounds.patched.dies_in = None
     train(dataclasses.replace(config, seed=1))
-    assert epochs.numbers == [0, 0, 1, 2]
+    assert rounds.numbers == [0, 0, 1, 2]
 
 
-def test_a_finished_one_is_left_alone_until_something_changes(config, epochs, data_writer, policy_saver, tmp_path):
+def test_a_finished_one_is_left_alone_until_something_changes(config, rounds, data_writer, policy_saver, tmp_path):
     file = train(config)
     before = file.stat().st_mtime_ns
-    epochs.numbers.clear()
+    rounds.numbers.clear()
     assert train(config) == file
-    assert (file.stat().st_mtime_ns, epochs.numbers) == (before, [])
+    assert (file.stat().st_mtime_ns, rounds.numbers) == (before, [])
     changes = {
         "options": lambda: train(config, shift_strategy.Shift(share=0.5)),
         "data": lambda: data_writer(tmp_path / "data" / "catapult", action=0.6) or train(config),
@@ -102,15 +114,15 @@ def test_a_finished_one_is_left_alone_until_something_changes(config, epochs, da
     }
     for name, change in changes.items():
         change()
-        assert epochs.numbers == [0, 1, 2], name
-        epochs.numbers.clear()
+        assert rounds.numbers == [0, 1, 2], name
+        rounds.numbers.clear()
 
 
-def test_flow_steps_train_nothing_again(config, epochs):
+def test_flow_steps_train_nothing_again(config, rounds):
     train(config)
-    epochs.numbers.clear()
+    rounds.numbers.clear()
     train(config, shift_strategy.Shift(flow_steps=3))
-    assert not epochs.numbers
+    assert not rounds.numbers
 
 
 def test_an_average_of_the_weights_is_kept_where_the_stage_says(config, tmp_path):
@@ -138,7 +150,7 @@ def test_the_average_is_by_its_formula(config):
     state = trainer.initial_state()
     expected = 0.0
     for number in range(5):
-        state, _ = trainer.epoch(state, number)
+        state, _ = trainer.round(state, number)
         decay = min(0.3, (1 + number) / (10 + number))
         expected = decay * expected + (1 - decay) * float(state.weights["shift"].squeeze())
         assert float(state.average["shift"].squeeze()) == pytest.approx(expected, rel=1e-5)
@@ -183,8 +195,8 @@ def test_from_roll_outs(config, monkeypatch):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_training_that_diverges_saves_nothing(config, monkeypatch, value):
-    monkeypatch.setattr(stage.MethodTrainer, "epoch", lambda self, state, number: (state, value))
-    with pytest.raises(errors.ConfigError, match=rf"the loss of Shift is {value} in epoch 1; lower learning_rate="):
+    monkeypatch.setattr(stage.MethodTrainer, "round", lambda self, state, number: (state, value))
+    with pytest.raises(errors.ConfigError, match=rf"the loss of Shift is {value} in round 1; lower learning_rate="):
         train(config)
     assert not list(pathlib.Path(config.out).rglob("*"))
 
