@@ -59,7 +59,7 @@ def _request(policy: flow.FlowPolicy, batch: int) -> base.Request:
     """Of random observations and chunks."""
     shape = (batch, policy.config.horizon, policy.config.action_size)
     keys = jax.random.split(jax.random.key(0), 3)
-    obs = policy.obs_mean + policy.obs_std * jax.random.normal(keys[0], (batch, policy.config.obs_size))
+    obs = policy.obs_mean[None] + policy.obs_std[None] * jax.random.normal(keys[0], (batch, policy.config.obs_size))
     draws = jax.random.normal(keys[1], (2, *shape))
     two = jnp.int32(2)
     # What is seen ahead comes from a simulator, whose time is none of the strategy's.
