@@ -58,9 +58,7 @@ class FlowPolicy:
     weak: Params | None = None  # the same network early in training, for BID's contrast
     modulations: "tuple[TimeModulation, ...]" = ()  # that need not be computed again
     weak_modulations: "tuple[TimeModulation, ...]" = ()
-    weights: dict[str, Params] = dataclasses.field(
-        default_factory=dict
-    )  # what strategies learned, by their stages' names
+    weights: dict[str, Params] = dataclasses.field(default_factory=dict)  # what strategies learned, by stage
 
     def velocity(self, obs: Array, x_t: Array, time: "Array | TimeModulation") -> Array:
         """Velocity [B, H, A] at noisy chunks ``x_t`` [B, H, A], flow time [], [B] or [B, H], raw ``obs`` [B, O].

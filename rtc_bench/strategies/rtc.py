@@ -12,10 +12,13 @@ from rtc_bench.policies import flow, sampling
 from rtc_bench.strategies import base, prefix_weights
 
 
-def guidance_weight(time: Array, limit: float) -> Array:
-    """min(limit, (1 - t)/t * (t^2 + (1 - t)^2)/(1 - t)^2), the limit at t = 0 (algorithm 1, line 21)."""
+def guidance_weight(time: Array, limit: float, spread: float = 1.0) -> Array:
+    """min(limit, (1 - t)/t * (t^2 spread^2 + (1 - t)^2)/((1 - t)^2 spread^2)), the limit at t = 0 (algorithm 1, line 21).
+
+    ``spread``: the data's standard deviation, 1 in the paper.
+    """
     rest = 1 - time
-    variance = (time * time + rest * rest) / (rest * rest)
+    variance = (time * time * spread**2 + rest * rest) / (rest * rest * spread**2)
     raw = jnp.where(time == 0, limit, rest / jnp.where(time == 0, 1.0, time) * variance)
     return jnp.minimum(raw, limit)
 

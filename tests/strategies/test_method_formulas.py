@@ -81,14 +81,14 @@ def test_guidance_weight_with_a_spread(spread):
         t = fractions.Fraction(k, N)
         exact = (1 - t) / t * ((1 - t) ** 2 + t**2 * spread**2) / ((1 - t) ** 2 * spread**2)
         for limit in (3.0, 100.0):
-            weight = rtc_sigma.guidance_weight(jnp.float32(t), float(spread), limit)
+            weight = rtc.guidance_weight(jnp.float32(t), limit, float(spread))
             np.testing.assert_allclose(weight, min(limit, float(exact)), rtol=1e-5)
-    assert rtc_sigma.guidance_weight(jnp.float32(0), float(spread), 100.0) == 100
+    assert rtc.guidance_weight(jnp.float32(0), 100.0, float(spread)) == 100
 
 
 @pytest.mark.parametrize("time", [0.0, 0.2, 0.6, 0.8])
 def test_a_spread_of_one_is_the_paper_s(time):
-    weight, paper = rtc_sigma.guidance_weight(jnp.float32(time), 1.0, 5.0), rtc.guidance_weight(jnp.float32(time), 5.0)
+    weight, paper = rtc.guidance_weight(jnp.float32(time), 5.0, 1.0), rtc.guidance_weight(jnp.float32(time), 5.0)
     np.testing.assert_allclose(weight, paper, rtol=1e-6)
 
 

@@ -3,20 +3,11 @@
 import dataclasses
 from typing import ClassVar
 
-import jax.numpy as jnp
 from jax import Array
 
 from rtc_bench.common import errors, schema
 from rtc_bench.policies import flow, sampling
 from rtc_bench.strategies import base, prefix_weights, rtc
-
-
-def guidance_weight(time: Array, spread: float, limit: float) -> Array:
-    """min(limit, (1 - t)/t * ((1 - t)^2 + t^2 spread^2)/((1 - t)^2 spread^2)), the limit at t = 0."""
-    rest = 1 - time
-    variance = (rest * rest + time * time * spread**2) / (rest * rest * spread**2)
-    raw = jnp.where(time == 0, limit, rest / jnp.where(time == 0, 1.0, time) * variance)
-    return jnp.minimum(raw, limit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +40,7 @@ class RtcSigma(base.Strategy):
             def plain(x_t: Array) -> Array:
                 return policy.velocity(request.obs, x_t, modulation)
 
-            guidance = guidance_weight(modulation.time, self.spread, limit)
+            guidance = rtc.guidance_weight(modulation.time, limit, self.spread)
             pull = rtc.pull if self.takes_gradients else rtc.pull_by_error
             v, correction = pull(plain, x_t, modulation.time, target=request.previous, weights=weights)
             return v + guidance * correction

@@ -52,6 +52,14 @@ def flow_draws(key: Array, shape: tuple[int, int, int]) -> tuple[Array, Array]:
     return jax.random.uniform(time_key, shape[:1]), jax.random.normal(noise_key, shape)
 
 
+def flow_matching_loss(policy: flow.FlowPolicy, obs: Array, action: Array, key: Array) -> Array:
+    """The policy's own objective [] for chunks ``action`` [K, H, A] at raw ``obs`` [K, O]; see ``flow.loss``."""
+    time, noise = flow_draws(key, action.shape)
+    t = time[:, None, None]
+    x_t = (1 - t) * noise + t * action
+    return jnp.mean((policy.velocity(obs, x_t, time) - (action - noise)) ** 2)
+
+
 def masked_mean(error: Array, counted: Array) -> Array:
     """Mean [] of ``error`` [K, H, A] over the steps that are ``counted`` [K, H] bool, and over actions."""
     counted = counted[..., None].astype(error.dtype)

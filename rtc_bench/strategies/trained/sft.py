@@ -3,8 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import jax.numpy as jnp
-
 from rtc_bench.strategies import base
 from rtc_bench.strategies.trained import adapted
 
@@ -18,9 +16,7 @@ class Sft(adapted.Adapted):
     def objective(self, policy, base_policy, batch, key):
         """Flow matching."""
         action = batch.action[:, : policy.config.horizon]
-        time, noise = adapted.flow_draws(key, action.shape)
-        x_t = (1 - time)[:, None, None] * noise + time[:, None, None] * action
-        return jnp.mean((policy.velocity(batch.obs[:, 0], x_t, time) - (action - noise)) ** 2)
+        return adapted.flow_matching_loss(policy, batch.obs[:, 0], action, key)
 
     def plan(self, policy, request, memory):
         """Plain sampling."""

@@ -31,10 +31,7 @@ class Vlash(adapted.Adapted):
         obs = jnp.where(batch.own[None], later, batch.obs[:, 0])
         steps = delay[:, None] + jnp.arange(horizon)[None]
         action = jnp.take_along_axis(batch.action, steps[..., None], axis=1)
-        time, noise = adapted.flow_draws(key, action.shape)
-        t = time[:, None, None]
-        x_t = (1 - t) * noise + t * action
-        return jnp.mean((policy.velocity(obs, x_t, time) - (action - noise)) ** 2)
+        return adapted.flow_matching_loss(policy, obs, action, key)
 
     def plan(self, policy, request, memory):
         """Plain sampling, of the mixed observation."""
