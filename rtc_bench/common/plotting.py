@@ -25,6 +25,13 @@ def style(number: int) -> tuple[str, str, str]:
     return colour, marker, dash
 
 
+def shade(number: int, count: int) -> tuple[float, float, float, float]:
+    """The colour of one of ``count`` ordered things, light to dark."""
+    import matplotlib
+
+    return matplotlib.colormaps["viridis_r"](0.1 + 0.9 * number / max(count - 1, 1))
+
+
 def panels(
     titles: list[str],
     *,

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from rtc_bench.analysis import method_ranking
-from rtc_bench.common import devices, files, tables
+from rtc_bench.common import devices, files, plotting, tables
 from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.policies import checkpoint
-from rtc_bench.reporting import figures, report, result_tables, settings
+from rtc_bench.reporting import report, result_tables, settings
 from rtc_bench.strategies import base
 
 NO_NEEDS = "nothing"
@@ -40,7 +40,7 @@ def rank(config: settings.RankMethodsConfig) -> None:
     tables.write([dataclasses.asdict(method) for method in methods.values()], out / "methods.csv")
     if orders:
         tables.write([_order_record(order) for order in orders], out / "published_orders.csv")
-    figures.save(_figure(runs, strategies), out / "methods.png")
+    _save_picture(ranked, methods, out / "methods.png")
     files.write_whole(out / "README.md", "\n".join(_page(runs, ranked, orders, methods)).encode())
     tables.show("methods, by their mean over delays", _ranking_table(ranked, methods))
     print(f"README.md, ranking.csv, methods.csv, published_orders.csv and methods.png are in {out}")
@@ -70,22 +70,29 @@ def describe(
     return methods
 
 
-def _figure(runs: run_folder.LoadedRuns, strategies: Mapping[str, base.Strategy]) -> figures.Figure:
-    """Means over tasks, a panel each for methods without training, those with it, and those that see or ask more."""
-    curves = figures.rates_over_delay(runs.rows)
-    means = curves.panels[0].curves
-    groups: dict[str, list[str]] = {"without training": [], "trained": [], "sees more, or waits": []}
-    for name, strategy in strategies.items():
-        limits = {"simulator", "waiting"} & {*strategy.needs} or "every step" in strategy.needs
-        group = "sees more, or waits" if limits else "trained" if strategy.training else "without training"
-        groups[group].append(name)
-    panels = [
-        figures.Panel(
-            title, {name: means[name] if name in {*names, *method_ranking.BASELINES} else [] for name in means}
-        )
-        for title, names in groups.items()
-    ]
-    return curves._replace(panels=panels)
+def _save_picture(
+    ranked: Sequence[method_ranking.MethodAtDelay], methods: Mapping[str, Method], path: pathlib.Path
+) -> None:
+    """A line a method, a dot a delay with its interval, and what the method needs beside it."""
+    names = list(dict.fromkeys(item.strategy for item in ranked))
+    delays = sorted({item.delay for item in ranked if item.delay is not None})
+    canvas, (axis,) = plotting.panels([""], width=8.4, height=0.9 + 0.27 * len(names), y_label="")
+    for number, delay in enumerate(delays):
+        items = [item for item in ranked if item.delay == delay]
+        rates = [item.solve_rate for item in items]
+        errors = [[item.solve_rate - item.low for item in items], [item.high - item.solve_rate for item in items]]
+        lines = [names.index(item.strategy) for item in items]
+        look = {"color": plotting.shade(number, len(delays)), "markersize": 5, "linewidth": 1.2}
+        axis.errorbar(rates, lines, xerr=errors, fmt="o", label=f"d = {delay}", **look)
+    for line, name in enumerate(names):
+        axis.text(1.03, line, methods[name].needs, va="center", fontsize=8, color="0.35")
+    lowest = min(item.low for item in ranked if item.delay is not None)
+    axis.set(xlim=(min(0.5, lowest - 0.02), 1.01), ylim=(len(names) - 0.4, -0.6), xlabel="solve rate, mean over tasks")
+    axis.xaxis.set_major_formatter("{x:.1f}")
+    axis.set_yticks(range(len(names)), names)
+    canvas.legend(loc="upper center", ncols=len(delays), frameon=False, fontsize=8, handletextpad=0.1)
+    canvas.tight_layout(rect=(0, 0, 1, 0.96))
+    plotting.save(canvas, path)
 
 
 def _ranking_table(ranked: Sequence[method_ranking.MethodAtDelay], methods: Mapping[str, Method]) -> tables.Table:
@@ -172,7 +179,7 @@ def _page(
     lines += [*tables.markdown(_ranking_table(ranked, methods)), ""]
     lines += ["What methods need:", "", *(f"- *{name}*: {text}" for name, text in base.NEEDS.items()), ""]
     lines += ["## Delay by delay", "", "Here [95 %] / published.", "", *tables.markdown(_rates_table(ranked)), ""]
-    lines += ["![solve rate over inference delay](methods.png)", ""]
+    lines += ["![solve rate of every method at every delay](methods.png)", ""]
     lines += ["## Cost and smoothness", ""]
     lines += [
         "Network evaluations are the policy's, of one chunk. Milliseconds are of one device of the machine that made this"
