@@ -119,12 +119,13 @@ class TaskEnv:
 
     @_in_float32
     def predict(self, state: State, actions: Array, steps: Array) -> State:
-        """Where the first ``steps`` [] of ``actions`` [B, H, A] lead without actuation noise."""
+        """Where the first ``steps`` ([], or [B] for each episode) of ``actions`` [B, H, A] lead without actuation noise."""
 
         def act(index: Array, state: State) -> State:
-            return self._act(state, jnp.take(actions, index, axis=1))[0]
+            next_state = self._act(state, jnp.take(actions, index, axis=1))[0]
+            return self.where(index < steps, next_state, state) if steps.ndim else next_state
 
-        return jax.lax.fori_loop(0, steps, act, state)
+        return jax.lax.fori_loop(0, steps.max() if steps.ndim else steps, act, state)
 
     def _act(self, state: State, action: Array) -> tuple[State, Array, Array, Array]:
         """One control step without noise: the state, solved [B], failed [B], distance [B]."""

@@ -20,6 +20,10 @@ COLUMNS = {
     "length": "int16",
     "action_change": "float32",
     "boundary_change": "float32",
+    "boundary_jerk": "float32",
+    "underruns": "int16",
+    "misestimates": "int16",
+    "delays": "object",
 }
 
 
@@ -56,6 +60,8 @@ def _columns(row: results.Row, group: Any) -> Episodes:
         "seed": int(row.seed.split()[0]),
         "action_change": row.action_change,
         "boundary_change": row.boundary_change,
+        "boundary_jerk": np.nan if row.boundary_jerk is None else row.boundary_jerk,
+        **{"underruns": 0, "misestimates": 0, "delays": b""},
     }
     absent = {name: np.full(len(group), added[name]) for name in COLUMNS if name not in recorded}
     return {name: np.asarray({**recorded, **absent}[name], dtype) for name, dtype in COLUMNS.items()}

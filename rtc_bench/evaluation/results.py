@@ -8,7 +8,10 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from rtc_bench.common import errors, statistics
+from rtc_bench.latency import models
 
 Cell = tuple[str, str, int, int]  # task, strategy, delay, execution horizon
 
@@ -32,6 +35,12 @@ class Row:
     seed: str  # all of them, with spaces between
     policy: str
     seconds: float
+    boundary_jerk: float | None = None  # mean |second difference| of actions where a newer chunk takes over
+    delay_p50: float | None = None  # control steps; percentiles of what the requests met
+    delay_p95: float | None = None
+    delay_p99: float | None = None
+    underrun_share: float | None = None  # of control steps: chunks had run out
+    misestimate_share: float | None = None  # of requests: told another delay than they met
 
     @property
     def cell(self) -> Cell:
@@ -61,7 +70,16 @@ def summarise(outcomes, **columns: Any) -> Row:
         "action_change": outcomes.action_change,
         "boundary_change": outcomes.boundary_change,
     }
-    return Row(**columns, **rates, **{name: float(values.mean(dtype=float)) for name, values in means.items()})
+    if not np.isnan(outcomes.boundary_jerk).any():  # of runs that did not record it
+        means["boundary_jerk"] = outcomes.boundary_jerk
+    met = np.frombuffer(b"".join(outcomes.delays), np.uint8)
+    delays = {
+        **models.percentiles(met if len(met) else np.array([columns["delay"]])),
+        "underrun_share": float(outcomes.underruns.sum() / outcomes.length.sum()),
+        "misestimate_share": float(outcomes.misestimates.sum() / max(len(met), 1)),
+    }
+    averages = {name: float(values.mean(dtype=float)) for name, values in means.items()}
+    return Row(**columns, **rates, **averages, **delays)
 
 
 def csv_text(rows: Iterable[Row]) -> str:
@@ -77,6 +95,10 @@ def csv_text(rows: Iterable[Row]) -> str:
 
 
 def _value(name: str, kind: Any, text: str) -> Any:
+    if kind == float | None:
+        if not text:
+            return None
+        kind = float
     value = kind(text)
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")

@@ -15,7 +15,15 @@ from rtc_bench.strategies import registry
 # Settings that do not change a result; batch does, in the last bit of a sum. Of weights the identity holds digests.
 NOT_DECIDING = ("out", "wandb", "weights")
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
-MUST_AGREE = ("interface", "engine", "noise_std", "flow_steps")  # settings that merged runs have in common
+# Settings of delay, and what stands for them in runs made before there were any.
+CONSTANT_DELAY = {"delay_model": "constant", "delay_estimate": "exact", "delay_options": {}, "underrun": "hold"}
+MUST_AGREE = (
+    "interface",
+    "engine",
+    "noise_std",
+    "flow_steps",
+    *CONSTANT_DELAY,
+)  # settings that merged runs have in common
 MANIFEST = "manifest.json"
 
 
@@ -108,7 +116,7 @@ def _seeds(manifest: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """Raise ConfigError unless what two manifests have in common is alike."""
-    values = {name: (one["settings"].get(name), other["settings"].get(name)) for name in MUST_AGREE}
+    values = {name: (_setting(one, name), _setting(other, name)) for name in MUST_AGREE}
     digests = {*one["identity"]} & {*other["identity"]}
     values |= {name: (one["identity"][name], other["identity"][name]) for name in digests}
     options = [manifest["settings"].get("options") or {} for manifest in (one, other)]
@@ -120,6 +128,10 @@ def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
                 f"{one['folder']} has {name}={left}, {other['folder']} has {name}={right}; "
                 "only runs that agree in it can be merged"
             )
+
+
+def _setting(manifest: Mapping[str, Any], name: str) -> Any:
+    return manifest["settings"].get(name, CONSTANT_DELAY.get(name))
 
 
 def _strategy_names(manifest: Mapping[str, Any]) -> set[str]:
@@ -163,7 +175,7 @@ class RunFolder:
     def _check_same_run(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for part in ("settings", "identity"):
             for name in sorted({*old[part], *new[part]} - {*NOT_DECIDING, *GROWING}):
-                before, now = old[part].get(name), new[part].get(name)
+                before, now = (manifest[part].get(name, CONSTANT_DELAY.get(name)) for manifest in (old, new))
                 if before != now:
                     raise errors.ConfigError(
                         f"{self.folder} holds a run with {name}={before}, this one has {name}={now}; "

@@ -10,6 +10,7 @@ from rtc_bench.common import errors, schema
 
 WANDB_MODES = ("offline", "online", "disabled")
 HORIZON_WORDS = ("auto", "all")
+UNDERRUNS = ("hold", "zero", "repeat")
 STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
 
 
@@ -40,6 +41,12 @@ class SweepConfig(schema.Settings):
     strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them
     delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
+    delay_model: str = "constant"  # what requests meet: constant (d), uniform, lognormal, bursts, spikes or trace
+    delay_estimate: str = "exact"  # what strategies are told of it: exact, constant (d), max, quantile or offset
+    delay_options: dict = dataclasses.field(default_factory=dict)  # settings of model and estimate: spread, window, ...
+    underrun: str = (
+        "hold"  # the action where chunks ran out: hold (the last), zero, or repeat (the newest chunk's last)
+    )
     episodes: int = 256  # a cell and seed; more of them go on from those that the run folder has
     policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors (also one level down)
     weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
@@ -57,7 +64,7 @@ class SweepConfig(schema.Settings):
         schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0)
         for seed in self.seeds:
             schema.check_seed(seed)
-        schema.one_of(self, interface=envs.INTERFACES, engine=envs.ENGINES)
+        schema.one_of(self, interface=envs.INTERFACES, engine=envs.ENGINES, underrun=UNDERRUNS)
         if not self.strategies or not self.task:
             name = "task" if self.strategies else "strategy"
             raise errors.ConfigError(f"{name}=[] is empty; name one or more, or leave {name}= away")

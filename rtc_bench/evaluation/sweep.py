@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rtc_bench import policies
 from rtc_bench.common import devices, progress, schema
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
+from rtc_bench.latency import schedule
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base, contract, registry
 
@@ -27,7 +28,9 @@ def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
 def deciding_settings(config: settings.SweepConfig) -> dict[str, Any]:
     """The settings that decide what an episode is like; more episodes go into the same folder."""
     free = (*run_folder.NOT_DECIDING, *run_folder.GROWING)
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
+    # what a run had before there were settings of delay, so that its folder is found
+    return {name: value for name, value in values.items() if run_folder.CONSTANT_DELAY.get(name, ...) != value}
 
 
 def short_digest(value: Any) -> str:
@@ -43,6 +46,13 @@ class PreparedSweep(NamedTuple):
     strategies: dict[str, base.Strategy]  # by name
     cells: list[results.Cell]
     identity: dict[str, str]  # digests, see ``sweep_inputs.digests``
+    latency: schedule.Latency
+
+    def delays(self, task: str, delay: int, **episodes: int) -> schedule.Delays | None:
+        """What the requests of these episodes (``seed``, ``first``, ``episodes``) meet; None where that is always d."""
+        if not self.latency.varies:
+            return None
+        return self.latency.draw(requests=self.task_policies[task].env.max_steps, delay=delay, **episodes)
 
 
 def prepare(config: settings.SweepConfig) -> PreparedSweep:
@@ -51,6 +61,7 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
         registry.check_spec(spec)
     paths = sweep_inputs.checkpoint_files(config)
     strategies = sweep_inputs.build_strategies(config)
+    latency = schedule.build(config.delay_model, config.delay_estimate, config.delay_options)
     pairs = {}
     for task, path in paths.items():  # typos are told before devices are looked for
         chunk = checkpoint.read_header(path).get("config", {}).get("horizon", policies.PREDICTION_HORIZON)
@@ -65,7 +76,8 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
         if omitted := sorted({*schema.whole_numbers("delay", config.delay)} - {d for d, _ in own}):
             print(f"{name} does not play d = {', '.join(map(str, omitted))}: {settings.RULE}", flush=True)
     cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task][name]]
-    return PreparedSweep(config, task_policies, strategies, cells, sweep_inputs.digests(task_policies, strategies))
+    identity = {**sweep_inputs.digests(task_policies, strategies), **latency.digests()}
+    return PreparedSweep(config, task_policies, strategies, cells, identity, latency)
 
 
 def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> bool:
@@ -97,9 +109,11 @@ def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[r
             if current_task != task:
                 current_task, evaluate = next(evaluators)
             pair = {"delay": delay, "horizon": horizon}
+            played = {"seed": span.seed, "first": span.first, "episodes": span.count}
+            delays = sweep.delays(task, delay, **played)
             try:
                 outcomes = evaluate(
-                    **pair, strategy_index=names.index(name), seed=span.seed, first=span.first, episodes=span.count
+                    **pair, **played, strategy_index=names.index(name), delays=delays, underrun=sweep.config.underrun
                 )
             except evaluator.NotFinite as error:
                 failures.append(f"{task} {name} d={delay} s={horizon}: {error}")
@@ -120,7 +134,8 @@ def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterat
     def compiled(task: str) -> evaluator.Evaluator:
         env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
         evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
-        contract.calling(list(sweep.strategies.values()), lambda: evaluate.compile(episodes))
+        delays = sweep.delays(task, 0, seed=0, first=0, episodes=1)
+        contract.calling(list(sweep.strategies.values()), lambda: evaluate.compile(episodes, delays))
         return evaluate
 
     pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to

@@ -14,7 +14,7 @@ LARGEST_M = 100.0  # beyond, the weights of two chunks cannot be compared in flo
 
 
 class ChunkStore(NamedTuple):
-    """The last H chunks, the newest first in slot 0, each shifted so that index 0 is the next control step."""
+    """The last H chunks, the newest first in slot 0, each shifted so that index 0 is the step of the last request."""
 
     chunk: Array  # [B, H, H, A]: slot, step
     known: Array  # [B, H, H] bool: the slot's chunk predicts this step
@@ -55,20 +55,21 @@ class TemporalEnsembling(base.Strategy):
         """Add the new chunk to the store and average; what the store forgets is past its end at any ``s >= 1``."""
         new = self.sample(policy, request.obs, request.noise)
         batch, size, _ = new.shape
+        store = _later(memory, request.horizon)
         chunks = ChunkStore(
-            jnp.concatenate([new[:, None], memory.chunk[:, :-1]], 1),
-            jnp.concatenate([jnp.ones((batch, 1, size), bool), memory.known[:, :-1]], 1),
-            jnp.concatenate([jnp.zeros((batch, 1), jnp.int32), memory.age[:, :-1]], 1),
+            jnp.concatenate([new[:, None], store.chunk[:, :-1]], 1),
+            jnp.concatenate([jnp.ones((batch, 1, size), bool), store.known[:, :-1]], 1),
+            jnp.concatenate([jnp.zeros((batch, 1), jnp.int32), store.age[:, :-1]], 1),
         )
         logits = self.m * chunks.age.astype(jnp.float32)  # up to a constant, which the normalisation takes out
         weights = jax.nn.softmax(jnp.where(chunks.known, logits[:, :, None], -jnp.inf), 1)  # [B, slot, step]
-        plan = (weights[..., None] * chunks.chunk).sum(1)
-        later = jnp.arange(size) + request.horizon  # what the store looks like at the next request
-        inside = later < size
-        index = jnp.minimum(later, size - 1)
-        shifted = ChunkStore(
-            jnp.take(chunks.chunk, index, axis=2),
-            chunks.known[:, :, index] & inside[None, None],
-            chunks.age + request.horizon,
-        )
-        return plan, shifted
+        return (weights[..., None] * chunks.chunk).sum(1), chunks
+
+
+def _later(store: ChunkStore, steps: Array) -> ChunkStore:
+    """The store ``steps`` [] control steps later."""
+    size = store.chunk.shape[2]
+    later = jnp.arange(size) + steps
+    index = jnp.minimum(later, size - 1)
+    known = store.known[:, :, index] & (later < size)[None, None]
+    return ChunkStore(jnp.take(store.chunk, index, axis=2), known, store.age + steps)

@@ -5,7 +5,8 @@ import line_task
 import numpy as np
 import pytest
 
-from rtc_bench.evaluation import evaluator, timeline
+from rtc_bench.evaluation import evaluator
+from rtc_bench.evaluation.execution import timeline
 from rtc_bench.strategies import base
 
 H = 8
@@ -122,8 +123,7 @@ def test_a_boundary_is_where_the_executed_chunk_changes(timing, d, s):
     chunk_of = [action // 100 for action in executed(timing, d, s)]
     expected = [step > 0 and chunk_of[step] != chunk_of[step - 1] for step in range(STEPS)]
     takeover = jnp.int32(0 if timing == base.WAITING else d)
-    boundaries = [
-        bool(timeline.is_chunk_boundary(jnp.int32(step % s), takeover, jnp.int32(s))) for step in range(STEPS)
-    ]
+    places = {"takeover": takeover, "first": timeline.next_first(takeover, jnp.int32(s))}
+    boundaries = [bool(timeline.is_chunk_boundary(jnp.int32(step % s), **places)) for step in range(STEPS)]
     assert boundaries[1:] == expected[1:]
     assert np.sum(expected) >= STEPS // s - 1

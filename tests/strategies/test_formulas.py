@@ -9,7 +9,7 @@ import line_task
 import numpy as np
 import pytest
 
-from rtc_bench.evaluation import timeline
+from rtc_bench.evaluation.execution import timeline
 from rtc_bench.strategies import base, bid, prefix_weights, rtc, temporal_ensembling
 
 H = 8

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rtc_bench.evaluation import timeline
+from rtc_bench.evaluation.execution import timeline
 from rtc_bench.policies import checkpoint, flow, import_reference, sampling
 from rtc_bench.strategies import base, bid, prefix_weights, rtc
 
