@@ -46,7 +46,7 @@ class Line:
 
     def predict(self, state, actions, steps):
         """Without noise, whatever ``noise_std`` is."""
-        pushes = jnp.where(jnp.arange(actions.shape[1])[None] < steps, actions[:, :, 0], 0.0)
+        pushes = jnp.where(jnp.arange(actions.shape[1])[None] < jnp.reshape(steps, (-1, 1)), actions[:, :, 0], 0.0)
         return State(state.position + pushes.sum(1), state.time + steps)
 
     def step(self, key, state, action):

@@ -10,6 +10,7 @@ import pytest
 
 from rtc_bench.common import errors
 from rtc_bench.evaluation import evaluator, results, run_folder
+from rtc_bench.evaluation.execution import cycle
 
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
 COLUMNS = (  # other tools read these; new ones come after them
@@ -30,7 +31,12 @@ def outcomes():
         length=np.array([10, 20, 256, 256]),
         action_change=np.array([0.1, 0.1, 0.3, 0.3]),
         boundary_change=np.array([0.0, 0.2, 0.2, 0.4]),
-        not_finite_at=np.full(4, evaluator.NEVER),
+        boundary_jerk=np.array([0.0, 0.1, 0.2, 0.5]),
+        underruns=np.array([0, 1, 26, 0]),
+        requests=np.array([2, 2, 3, 3]),
+        misestimates=np.array([0, 1, 2, 1]),
+        not_finite_at=np.full(4, cycle.NEVER),
+        delays=np.array([b"\x01\x02", b"\x03\x04", b"\x01\x01\x09", b"\x02\x02\x02"], object),
     )
 
 
@@ -43,6 +49,10 @@ def test_a_row_summarises_its_episodes():
     assert summary.action_change == pytest.approx(0.2)
     assert summary.boundary_change == pytest.approx(0.2)
     assert summary.ci_low < 0.25 < summary.ci_high
+    assert summary.boundary_jerk == pytest.approx(0.2)
+    assert (summary.delay_p50, summary.delay_p95, summary.delay_p99) == (2, 9, 9)
+    assert summary.underrun_share == pytest.approx(27 / 542)
+    assert summary.misestimate_share == pytest.approx(0.4)
 
 
 def test_the_columns_are_the_contract():

@@ -146,8 +146,8 @@ class Execution:
             takeover, begin = jnp.where(waits, 0, cell.delay), jnp.where(late, cell.delay, 0)
             return Timing(takeover, begin, cell.horizon, cell.delay)
         actual, told = (self._of_request(numbers, episodes) for numbers in delays)
-        # more than what is left of the old chunk is not committed
-        told = jnp.clip(told, 0, jnp.maximum(self.horizon - episodes.chunk_index, 0))
+        # more than what is left of the old chunk is not committed; it can be more than H where that one begins late
+        told = jnp.clip(told, 0, jnp.clip(self.horizon - episodes.chunk_index, 0, self.horizon))
         actual, told = jnp.where(waits, 0, actual), jnp.where(waits, cell.delay, told)
         begin = jnp.where(late, told, 0)
         return Timing(jnp.maximum(actual, begin), begin, jnp.maximum(actual, cell.horizon), told)
