@@ -12,7 +12,7 @@ from rtc_bench.common import devices
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.evaluation.execution import batches, cycle
-from rtc_bench.latency import schedule
+from rtc_bench.evaluation.latency import schedule
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rtc_bench.common import errors, statistics
-from rtc_bench.latency import models
+from rtc_bench.evaluation.latency import models
 
 Cell = tuple[str, str, int, int]  # task, strategy, delay, execution horizon
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rtc_bench import policies
 from rtc_bench.common import devices, progress, schema
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
-from rtc_bench.latency import schedule
+from rtc_bench.evaluation.latency import schedule
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base, contract, registry
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtc_bench.evaluation import evaluator, settings
-from rtc_bench.latency import schedule
+from rtc_bench.evaluation.latency import schedule
 from rtc_bench.strategies import base, registry
 
 H, STEPS = 8, 40

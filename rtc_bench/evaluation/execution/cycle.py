@@ -10,7 +10,7 @@ from jax import Array
 
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation.execution import batches, timeline
-from rtc_bench.latency import schedule
+from rtc_bench.evaluation.latency import schedule
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from rtc_bench.common import errors
-from rtc_bench.latency import estimates, models, schedule, traces
+from rtc_bench.evaluation.latency import estimates, models, schedule, traces
 
 COUNT = {"seed": 0, "first": 0, "episodes": 200, "requests": 100}
 

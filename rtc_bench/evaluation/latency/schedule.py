@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from rtc_bench.common import errors, schema
-from rtc_bench.latency import estimates, models
+from rtc_bench.evaluation.latency import estimates, models
 
 PURPOSE = 3  # what an episode's random numbers at control step 0 are for; the evaluator uses 0 to 2
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from rtc_bench.common import schema
-from rtc_bench.latency import traces
+from rtc_bench.evaluation.latency import traces
 
 LARGEST = traces.LARGEST  # control steps; longer delays count as this
 
