@@ -15,6 +15,7 @@ MAY_IMPORT = {  # from the ground up: a room imports only rooms above it in this
     "envs": (),
     "policies": ("common",),
     "strategies": ("common", "policies"),
+    "realtime": (),
     "evaluation": ("common", "envs", "policies", "strategies"),
     "training": ("common", "envs", "policies", "strategies", "evaluation"),
     "method_training": ("common", "envs", "policies", "strategies", "evaluation", "training"),
@@ -81,6 +82,9 @@ def test_imports_run_one_way(path):
         assert rooms <= {*MAY_IMPORT[room(importer)], room(importer)}
     elif importer == "rtc_bench":
         assert not imported
+    if importer.startswith("rtc_bench.realtime."):
+        packages = {name.partition(".")[0] for name in imported}
+        assert packages <= {"numpy", "rtc_bench", *sys.stdlib_module_names}
     assert "wandb" not in imported or importer == "rtc_bench.reporting.wandb_logging"
     assert not imported & {"hydra", "omegaconf"} or importer.startswith("scripts.")
     if importer != "rtc_bench.envs.gymnax":

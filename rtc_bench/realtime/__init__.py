@@ -1,0 +1,6 @@
+"""Chunks on a real clock, without JAX: an asynchronous controller, delay estimates, a loop that keeps its rate.
+
+Enters: observations at a fixed rate, and a function that infers a chunk. Leaves: an action at every control step, and what
+was observed of every inference. Needs NumPy alone, so that it can be taken to a robot as it is.
+May import: nothing of this project.
+"""
