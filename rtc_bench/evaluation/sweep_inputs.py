@@ -128,6 +128,7 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     for name, spec in specs.items():
         options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
         strategies[name] = registry.build(spec, **options)
+        contract.check_stage(strategies[name])
     if len(specs) < len(config.strategies):
         raise errors.ConfigError(f"strategy={list(config.strategies)} names one twice; list each once")
     return strategies

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import re
 import time
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from rtc_bench.common import errors, progress, versions
 from rtc_bench.evaluation import sweep_inputs
 from rtc_bench.method_training import moments, settings
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.strategies import base
+from rtc_bench.strategies import base, contract
 from rtc_bench.training import expert_data, flow_training
 from rtc_bench.training import settings as training_settings
 
@@ -98,24 +97,12 @@ class MethodTrainer:
 
 def build_stage(strategy: base.Strategy, config: settings.TrainMethodConfig) -> base.TrainingStage:
     """The strategy's own stage, changed as the settings say. Raises ConfigError for a strategy that does not learn."""
-    cls, stage = type(strategy), strategy.training
+    stage = strategy.training
     if stage is None:
         raise errors.ConfigError(
-            f"{cls.__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
+            f"{type(strategy).__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
         )
-    if not isinstance(stage, base.TrainingStage):
-        raise errors.ConfigError(f"{cls.__name__}.training is {stage!r}; write training = base.TrainingStage(...)")
-    if not re.fullmatch(r"\w[\w.-]*", stage.name):
-        raise errors.ConfigError(
-            f"{cls.__name__}.training is named {stage.name!r}; a folder is named so: letters, digits, _"
-        )
-    if stage.source not in (base.DATA, base.ROLLOUTS):
-        raise errors.ConfigError(
-            f"{cls.__name__}.training has source={stage.source!r}; source: {base.DATA}, {base.ROLLOUTS}"
-        )
-    for method in ("initial_weights", "loss"):
-        if getattr(cls, method) is getattr(base.Strategy, method):
-            raise errors.ConfigError(f"{cls.__name__} names a training stage, but has no {method}; it must override it")
+    contract.check_stage(strategy)
     changes = {name: getattr(config, name) for name in ("epochs", "batch", "learning_rate")}
     return dataclasses.replace(stage, **{name: value for name, value in changes.items() if value is not None})
 

@@ -134,6 +134,21 @@ def test_a_policy_is_not_taken_for_weights(shelf):
         loaded(config)
 
 
+@pytest.mark.parametrize(
+    ("base", "training", "answer"),
+    [
+        ("shift_strategy.Shift", "'shift'", r"Mine.training is 'shift'; write training = base.TrainingStage\(...\)"),
+        ("tt_rtc.TtRtc", "tt_rtc.TtRtc.training", "Mine.training is named 'tt_rtc', as a built-in strategy's"),
+    ],
+)
+def test_a_wrong_training_stage_is_told_before_anything_is_loaded(tmp_path, base, training, answer):
+    file = tmp_path / "own.py"
+    imports = "import shift_strategy\nfrom rtc_bench.strategies.trained import tt_rtc\n"
+    file.write_text(f"{imports}class Mine({base}):\n    training = {training}\n")
+    with pytest.raises(errors.ConfigError, match=answer):
+        sweep_inputs.build_strategies(settings.SweepConfig(strategy=f"{file}:Mine"))
+
+
 def pairs(delay, horizon, *names, chunk=8):
     config = settings.SweepConfig(strategy=names, delay=delay, horizon=horizon)
     return sweep_inputs.delay_horizon_pairs(config, chunk, sweep_inputs.build_strategies(config))

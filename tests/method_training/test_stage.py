@@ -16,6 +16,7 @@ from rtc_bench.evaluation import sweep_inputs
 from rtc_bench.method_training import settings, stage
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base
+from rtc_bench.strategies.trained import tt_rtc
 
 
 def train(config, strategy=None):
@@ -246,6 +247,10 @@ class Outside(shift_strategy.Shift):
     training = base.TrainingStage("../shift")
 
 
+class Borrowed(tt_rtc.TtRtc):
+    pass
+
+
 class NoLoss(base.Strategy):
     training = base.TrainingStage("shift")
 
@@ -264,6 +269,7 @@ class NoWeights(base.Strategy):
         (Named(), r"Named.training is 'shift'; write training = base.TrainingStage\(...\)"),
         (Misspelt(), "source='rolouts'; source: data, rollouts"),
         (Outside(), r"Outside.training is named '\.\./shift'"),
+        (Borrowed(), "Borrowed.training is named 'tt_rtc', as a built-in strategy's weights are"),
         (NoLoss(), "NoLoss names a training stage, but has no loss"),
         (NoWeights(), "NoWeights names a training stage, but has no initial_weights"),
     ],
