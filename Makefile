@@ -69,7 +69,7 @@ zoo: $(STAMP) ## rebuild the shipped policies from nothing, task by task, or one
 methods: $(STAMP) ## train what the methods that learn need, from data and experts of make zoo: all tasks, or TASK=mjc_swimmer
 	$(PY) scripts/train_method.py task=$(TASK) out=policies/zoo/methods $(ARGS)
 
-ranking: $(STAMP) ## all methods side by side: the sweep that results/laptop lacks, then the table in results/methods
+ranking: $(STAMP) ## all methods side by side, or with a new one: make ranking ARGS="strategy=mine out=results/methods/mine"
 	$(PY) scripts/sweep.py preset=methods $(ARGS)
 	$(PY) scripts/rank_methods.py
 

@@ -192,11 +192,6 @@ def weights_file(folder: Path, name: str, task: str) -> pathlib.Path:
     return pathlib.Path(folder) / name / f"{task}.safetensors"
 
 
-def read_weights_policy(path: Path) -> str:
-    """The digest of the policy that a strategy's weights were trained for. Raises CheckpointError."""
-    return str(read_header(path).get("recipe", {}).get("policy"))
-
-
 def save_weights(path: Path, weights: Mapping[str, Any], card: Mapping[str, Any]) -> None:
     """Save what a strategy learned, in half precision. ``card`` holds the recipe, with the policy's digest and the options."""
     halves = {name: np.asarray(leaf, np.float16) for name, leaf in _leaves(weights).items()}

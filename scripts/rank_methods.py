@@ -1,4 +1,4 @@
-"""All methods of some runs side by side: python scripts/rank_methods.py run=[results/laptop,results/methods/sweep]"""
+"""All methods of some runs side by side: python scripts/rank_methods.py run=[results/laptop,results/methods/*]"""
 
 import _entry
 

@@ -15,11 +15,11 @@ COLUMNS = ("method", "delay", "solve_rate", *BASELINES, "source")
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A published mean over the twelve tasks, and what the same source gives for the baselines."""
+    """A published mean over the twelve tasks, and the baselines' beside it."""
 
     solve_rate: float
-    baselines: Mapping[str, float]  # those that it gives
-    source: str
+    baselines: Mapping[str, float]  # those that are given
+    source: str  # of both, unless it names another for the baselines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +107,8 @@ def published_orders(ranked: Sequence[MethodAtDelay]) -> list[PublishedOrder]:
     """Every published order of a method and a baseline that can be looked at here."""
     orders = []
     for item in ranked:
-        if item.delay is None or item.published is None:
-            continue
+        if item.delay is None or item.published is None or item.strategy == BASELINES[0]:
+            continue  # the other baseline less this one says the same
         for baseline, rate in item.published.baselines.items():
             difference = item.published.solve_rate - rate
             if baseline in item.comparisons and difference:

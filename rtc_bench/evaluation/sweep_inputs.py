@@ -74,12 +74,12 @@ def load_task_policy(
     for name, strategy in (strategies or {}).items():
         stage = strategy.training
         if stage is not None:
-            file = _weights_file(config, name, stage.name, task_policy, path)
+            trained_for = {"policy": digest, "options": training_options(strategy), "code": code_digest(strategy)}
+            file = _weights_file(config, name, stage.name, path, task, trained_for)
             expected = contract.calling(
                 [strategy],
                 lambda strategy=strategy: jax.eval_shape(strategy.initial_weights, policy, jax.random.key(0)),
             )
-            trained_for = {"policy": digest, "options": training_options(strategy), "code": code_digest(strategy)}
             weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for)
             weights_files[stage.name] = file
     return dataclasses.replace(task_policy, policy=dataclasses.replace(policy, weights=weights), weights=weights_files)
@@ -89,30 +89,49 @@ METHODS = "methods"  # the folder beside policies that holds what strategies lea
 
 
 def training_options(strategy: base.Strategy) -> dict[str, Any]:
-    """The strategy's settings that its training depends on: all of its own."""
-    options = {name: value for name, value in dataclasses.asdict(strategy).items() if name != "flow_steps"}
+    """The strategy's settings that its training depends on: all of its own, and flow steps where its loss may sample."""
+    options = dataclasses.asdict(strategy)
+    if not contract.is_foreign(strategy):  # none of ours does; they act by any number of steps
+        del options["flow_steps"]
     return json.loads(json.dumps(options))
 
 
 def _weights_file(
-    config: settings.SweepConfig, strategy_name: str, stage: str, task_policy: TaskPolicy, path: pathlib.Path
+    config: settings.SweepConfig,
+    strategy_name: str,
+    stage: str,
+    path: pathlib.Path,
+    task: str,
+    trained_for: Mapping[str, Any],
 ) -> pathlib.Path:
-    """The first that was trained for this policy, or else the first. Raises ConfigError where there is none."""
-    folders = [pathlib.Path(config.weights), *(folder / METHODS for folder in (path.parent, path.parent.parent))]
-    task = task_policy.env.name
+    """The first that was ``trained_for`` just this, or else the one that is nearest to it.
+
+    Raises ConfigError where there is none, and CheckpointError.
+    """
+    beside = [folder / METHODS for folder in (path.parent, path.parent.parent)]
+    folders = [pathlib.Path(config.weights), *beside]
     present = [file for folder in folders if (file := checkpoint.weights_file(folder, stage, task)).exists()]
     if not present:
         (spec,) = (spec for spec in config.strategies if registry.name_of(spec) == strategy_name)
         settings_apart = {"policy": (config.policy, "zoo"), "out": (config.weights, settings.SweepConfig.weights)}
         arguments = [f" {name}={value}" for name, (value, default) in settings_apart.items() if value != default]
-        arguments += [f" options.{strategy_name}.{k}={v}" for k, v in config.options.get(strategy_name, {}).items()]
+        options = {} if config.flow_steps == settings.SweepConfig.flow_steps else {"flow_steps": config.flow_steps}
+        options |= config.options.get(strategy_name, {})
+        arguments += [f" options.{strategy_name}.{name}={value}" for name, value in options.items()]
         raise errors.ConfigError(
             f"{strategy_name} needs weights that it learns for the policy of {task}, and neither {folders[0]} nor "
             f"{folders[1]} holds them; train them: python scripts/train_method.py task={task} strategy={spec}"
             + "".join(arguments)
         )
-    fitting = [file for file in present if checkpoint.read_weights_policy(file) == task_policy.digest]
-    return (fitting or present)[0]
+
+    def fit(file: pathlib.Path) -> list[bool]:
+        recipe = checkpoint.read_header(file).get("recipe", {})
+        return [recipe.get(name) == value for name, value in trained_for.items()]
+
+    nearest = max(present, key=fit)
+    if nearest.parent.parent not in beside:
+        print(f"{task}: {strategy_name} acts by {nearest}", flush=True)
+    return nearest
 
 
 def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
@@ -128,6 +147,7 @@ def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
     for name, spec in specs.items():
         options = {"flow_steps": config.flow_steps, **config.options.get(name, {})}
         strategies[name] = registry.build(spec, **options)
+        contract.check_stage(strategies[name])
     if len(specs) < len(config.strategies):
         raise errors.ConfigError(f"strategy={list(config.strategies)} names one twice; list each once")
     return strategies

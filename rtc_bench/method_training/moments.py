@@ -53,8 +53,11 @@ class RolloutMoments(NamedTuple):
 
     def batch(self, index: Array, *, horizon: int, own: Array, progress: Array) -> base.Batch:
         """The moments ``index`` [K]; there is no action beyond the chunk, so 0 stands there."""
-        action = jnp.pad(self.action[index], ((0, 0), (0, horizon), (0, 0)))
-        return base.Batch(self.obs[index], action, self.inside[index], own, progress, self.chunk[index])
+        inside = self.inside[index]
+        steps = jnp.minimum(jnp.arange(horizon)[None], inside.sum(1)[:, None] - 1)
+        obs = jnp.take_along_axis(self.obs[index], steps[..., None], axis=1)
+        action = jnp.pad(jnp.where(inside[..., None], self.action[index], 0.0), ((0, 0), (0, horizon), (0, 0)))
+        return base.Batch(obs, action, inside, own, progress, self.chunk[index])
 
 
 Moments = DataMoments | RolloutMoments

@@ -26,13 +26,14 @@ def train_methods(config: settings.TrainMethodConfig) -> None:
     strategies = _strategies(config, sweep_config)
     paths = sweep_inputs.checkpoint_files(sweep_config)
     devices.setup()
+    task_policies = {task: sweep_inputs.load_task_policy(sweep_config, task, path) for task, path in paths.items()}
+    for task_policy in task_policies.values():
+        for strategy in filter(contract.is_foreign, strategies.values()):
+            contract.check_training(strategy, task_policy.policy)
     failed = []
-    for task, path in paths.items():
-        task_policy = sweep_inputs.load_task_policy(sweep_config, task, path)
+    for task, task_policy in task_policies.items():
         sources = stage.Sources(config, task_policy)
         for name, strategy in strategies.items():
-            if contract.is_foreign(strategy):
-                contract.check_training(strategy, task_policy.policy)
             began = time.monotonic()
             try:
                 train = functools.partial(stage.train, config, name, strategy, sources)

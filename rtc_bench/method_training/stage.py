@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import re
 import time
 from typing import Any, NamedTuple
 
@@ -17,8 +16,8 @@ from rtc_bench.common import errors, progress, versions
 from rtc_bench.evaluation import sweep_inputs
 from rtc_bench.method_training import moments, settings
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.strategies import base
-from rtc_bench.training import expert_data, flow_training
+from rtc_bench.strategies import base, contract
+from rtc_bench.training import expert_data, experts, flow_training
 from rtc_bench.training import settings as training_settings
 
 ROUND = 500  # updates between resumable saves, at most
@@ -98,24 +97,12 @@ class MethodTrainer:
 
 def build_stage(strategy: base.Strategy, config: settings.TrainMethodConfig) -> base.TrainingStage:
     """The strategy's own stage, changed as the settings say. Raises ConfigError for a strategy that does not learn."""
-    cls, stage = type(strategy), strategy.training
+    stage = strategy.training
     if stage is None:
         raise errors.ConfigError(
-            f"{cls.__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
+            f"{type(strategy).__name__} has no training stage; one that learns sets `training`, see rtc_bench/strategies/base.py"
         )
-    if not isinstance(stage, base.TrainingStage):
-        raise errors.ConfigError(f"{cls.__name__}.training is {stage!r}; write training = base.TrainingStage(...)")
-    if not re.fullmatch(r"\w[\w.-]*", stage.name):
-        raise errors.ConfigError(
-            f"{cls.__name__}.training is named {stage.name!r}; a folder is named so: letters, digits, _"
-        )
-    if stage.source not in (base.DATA, base.ROLLOUTS):
-        raise errors.ConfigError(
-            f"{cls.__name__}.training has source={stage.source!r}; source: {base.DATA}, {base.ROLLOUTS}"
-        )
-    for method in ("initial_weights", "loss"):
-        if getattr(cls, method) is getattr(base.Strategy, method):
-            raise errors.ConfigError(f"{cls.__name__} names a training stage, but has no {method}; it must override it")
+    contract.check_stage(strategy)
     changes = {name: getattr(config, name) for name in ("epochs", "batch", "learning_rate")}
     return dataclasses.replace(stage, **{name: value for name, value in changes.items() if value is not None})
 
@@ -125,19 +112,23 @@ class Sources:
 
     def __init__(self, config: settings.TrainMethodConfig, task_policy: sweep_inputs.TaskPolicy):
         self.config, self.task_policy, self.task = config, task_policy, task_policy.env.name
+        self.seconds: dict[str, float] = {}  # that a source took, once it is there
 
     def of(self, source: str) -> moments.Moments:
         """Of the data, or of roll-outs."""
-        return self._data if source == base.DATA else self._rollouts
+        began = time.monotonic()
+        own = self._data if source == base.DATA else self._rollouts
+        self.seconds.setdefault(source, round(time.monotonic() - began, 2))
+        return own
 
     def identity(self, source: str) -> dict[str, Any]:
         """What decides their content. Raises ConfigError and CheckpointError where something is missing."""
         if source == base.DATA:
             return {"data": [part["sha256"] for part in self._loaded_data[1]["parts"]]}
-        _, header = self._expert
-        names = ("seed", "steps", "solve_rate")
+        expert, header = self._expert
+        record = {name: header[name] for name in ("seed", "steps", "solve_rate")}
         rollouts = {"steps": self.config.rollout_steps, "noise_std": self.config.noise_std, "seed": self.config.seed}
-        return {"rollouts": rollouts, "expert": {name: header[name] for name in names}}
+        return {"rollouts": rollouts, "expert": {**record, "digest": experts.digest(expert)}}
 
     @functools.cached_property
     def _loaded_data(self) -> tuple:
@@ -177,7 +168,8 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
         recipe["code"] = code
     path = checkpoint.weights_file(config.out, stage.name, task)
     resume_file = path.with_name(f"{task}.resume")
-    if path.exists() and checkpoint.read_header(path)["recipe"] == recipe:
+    initial = jax.eval_shape(strategy.initial_weights, task_policy.policy, jax.random.key(config.seed))
+    if path.exists() and _is_finished(*checkpoint.load(path, kind="weights"), recipe, initial):
         return path
     trainer = MethodTrainer(
         strategy, stage, task_policy.policy, sources.of(stage.source), task_policy.env.own, config.seed
@@ -189,7 +181,7 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
         )
     if resume_file.exists():
         arrays, header = checkpoint.load(resume_file, kind="method-resume")
-        if header["recipe"] == recipe:
+        if header["recipe"] == recipe and _shapes(arrays) == _shapes(checkpoint.pack_leaves(state)):
             state, log = checkpoint.unpack_leaves(state, arrays), header["log"]
     rounds = stage.epochs * trainer.rounds_an_epoch
     with progress.bar(f"{task}: {name}", rounds) as advance:
@@ -212,9 +204,22 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
             "lower learning_rate="
         )
     card = {"task": task, "method": stage.name, "recipe": recipe, "log": log, "versions": versions.collect()}
+    card["source_seconds"] = sources.seconds[stage.source]
     checkpoint.save_weights(path, state.average, card)
     resume_file.unlink(missing_ok=True)
     return path
+
+
+def _is_finished(arrays: dict, header: dict[str, Any], recipe: dict[str, Any], initial: Any) -> bool:
+    """Whether weights are by this recipe, and such as the strategy begins with now, whose sizes may be its code's."""
+    made_by = header["recipe"]
+    if "expert" in made_by and "expert" in recipe:  # the first shipped weights do not name their expert's digest
+        made_by["expert"].setdefault("digest", recipe["expert"]["digest"])
+    return made_by == recipe and _shapes(arrays) == _shapes(initial)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
 def _is_plain(weights: Any) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rtc_bench.analysis import method_ranking
 from rtc_bench.common import devices, files, plotting, tables
@@ -13,6 +14,11 @@ from rtc_bench.reporting import report, result_tables, settings
 from rtc_bench.strategies import base
 
 NO_NEEDS = "nothing"
+SMALLER_TRAININGS = (  # than the sources', of the weights that ship
+    "What learns was trained less than in the sources: the shipped weights are rank-8 adapters after one epoch (TT-RTC: 8",
+    "epochs of the whole network; REMAC: 32), and a2c2's head has a width of 256 (512) and a learning rate of 1e-3 (1e-4).",
+    "soft_rtc was run at N = 2 alone, and the spread of rtc_sigma is a constant 0.4, not measured on each task's data.",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,36 +44,50 @@ def rank(config: settings.RankMethodsConfig) -> None:
     methods = describe(strategies, {task: report.load_task_policy(runs, task, strategies) for task in tasks})
     tables.write(method_ranking.records(ranked), out / "ranking.csv")
     tables.write([dataclasses.asdict(method) for method in methods.values()], out / "methods.csv")
+    names = ["README.md", "ranking.csv", "methods.csv", "methods.png"]
     if orders:
         tables.write([_order_record(order) for order in orders], out / "published_orders.csv")
+        names.append("published_orders.csv")
     _save_picture(ranked, methods, out / "methods.png")
     files.write_whole(out / "README.md", "\n".join(_page(runs, ranked, orders, methods)).encode())
     tables.show("methods, by their mean over delays", _ranking_table(ranked, methods))
-    print(f"README.md, ranking.csv, methods.csv, published_orders.csv and methods.png are in {out}")
+    print(f"{', '.join(names)}: in {out}")
 
 
 def describe(
     strategies: Mapping[str, base.Strategy], task_policies: Mapping[str, sweep_inputs.TaskPolicy]
 ) -> dict[str, Method]:
-    """What each strategy needs, and costs with the first task's policy here; training as the weights' files say."""
-    policy = next(iter(task_policies.values())).policy
-    costs = {(cost.strategy, cost.batch): cost.milliseconds for cost in chunk_cost.measure(policy, strategies)}
+    """What each strategy needs, and costs with the first task's policy where it was run; training as the weights' files say."""
+    costs: dict[tuple[str, int], float] = {}
+    evaluations: dict[str, int] = {}
+    for task_policy in task_policies.values():
+        able = report.that_can_act(strategies, task_policy.policy)
+        if new := {name: strategy for name, strategy in able.items() if name not in evaluations}:
+            costs |= {
+                (cost.strategy, cost.batch): cost.milliseconds for cost in chunk_cost.measure(task_policy.policy, new)
+            }
+            evaluations |= {name: chunk_cost.network_evaluations(task_policy.policy, new[name]) for name in new}
     alone, many = chunk_cost.BATCHES
     methods = {}
     for name, strategy in strategies.items():
         stage = strategy.training
-        weights = [task_policy.weights[stage.name] for task_policy in task_policies.values()] if stage else []
-        seconds = [sum(epoch["seconds"] for epoch in checkpoint.read_header(file)["log"]) for file in weights]
+        weights = [item.weights[stage.name] for item in task_policies.values() if stage and stage.name in item.weights]
+        seconds = [_training_seconds(checkpoint.read_header(file)) for file in weights]
         methods[name] = Method(
             name,
             ", ".join(strategy.needs) or NO_NEEDS,
-            chunk_cost.network_evaluations(policy, strategy),
+            evaluations[name],
             round(costs[name, alone], 4),
             round(costs[name, many], 4),
             round(statistics.mean(file.stat().st_size for file in weights) / 1000, 1) if weights else 0.0,
             round(statistics.mean(seconds) / 60, 2) if weights else 0.0,
         )
     return methods
+
+
+def _training_seconds(card: Mapping[str, Any]) -> float:
+    """Updates, and the roll-outs or the data before them, where the card has these."""
+    return sum(part["seconds"] for part in card["log"]) + card.get("source_seconds", 0.0)
 
 
 def _save_picture(
@@ -177,6 +197,7 @@ def _page(
     ]
     lines += ["between paired episodes, with 95 % intervals (bootstrap within tasks).", ""]
     lines += [*tables.markdown(_ranking_table(ranked, methods)), ""]
+    lines += [*SMALLER_TRAININGS, ""]
     lines += ["What methods need:", "", *(f"- *{name}*: {text}" for name, text in base.NEEDS.items()), ""]
     lines += ["## Delay by delay", "", "Here [95 %] / published.", "", *tables.markdown(_rates_table(ranked)), ""]
     lines += ["![solve rate of every method at every delay](methods.png)", ""]
@@ -185,7 +206,11 @@ def _page(
         "Network evaluations are the policy's, of one chunk. Milliseconds are of one device of the machine that made this"
     ]
     lines += [
-        "table, of the chunk alone: what a head does at every step, and what a simulator looks ahead, comes on top.",
+        "table, of the chunk alone: what a head does at every step, and what a simulator looks ahead, comes on top."
+    ]
+    lines += [
+        "Minutes of training leave out the experts' own, and, for the shipped weights of a2c2 and a2c2_alone, 20 to 60 s of",
+        "roll-outs, which were not recorded.",
         "",
     ]
     lines += [*tables.markdown(_cost_table(ranked, methods)), ""]

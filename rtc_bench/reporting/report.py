@@ -10,7 +10,7 @@ from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import devices, errors, files, tables
 from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
-from rtc_bench.policies import checkpoint
+from rtc_bench.policies import checkpoint, flow
 from rtc_bench.reporting import figures, film, page, result_tables
 from rtc_bench.reporting import settings as reporting_settings
 from rtc_bench.strategies import base, registry
@@ -84,7 +84,8 @@ def _costs_film_and_needs(
         captioned_film, task_policy, strategies = film_episode(runs, folder / "episode.gif", folder / "episode.png")
     except (errors.ConfigError, checkpoint.CheckpointError, envs.tasks.UnknownTask) as error:
         return [], f"The run's policies or strategies are not here any more, so there is no film: {error}", {}
-    costs = chunk_cost.measure(task_policy.policy, {baseline: strategies[baseline], **strategies})
+    measured = that_can_act({baseline: strategies[baseline], **strategies}, task_policy.policy)
+    costs = chunk_cost.measure(task_policy.policy, measured) if baseline in measured else []
     return costs, captioned_film, {name: strategy.needs for name, strategy in strategies.items()}
 
 
@@ -132,18 +133,29 @@ def _sweep_config(manifest: Mapping[str, Any]) -> evaluation_settings.SweepConfi
 def load_task_policy(
     runs: run_folder.LoadedRuns, task: str, strategies: Mapping[str, base.Strategy]
 ) -> sweep_inputs.TaskPolicy:
-    """The task's environment and policy, with what strategies learned.
+    """The task's environment and policy, with what those strategies learned that were run in it, each as its run's settings say.
 
     Raises ConfigError if it is not what was run any more, and CheckpointError.
     """
-    manifest = next(manifest for manifest in runs.manifests if f"policy {task}" in manifest["identity"])
-    specs = {registry.name_of(spec): spec for m in runs.manifests for spec in _sweep_config(m).strategies}
-    config = dataclasses.replace(
-        _sweep_config(manifest), task=task, strategy=tuple(specs[name] for name in strategies), options={}
-    )
-    task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.checkpoint_files(config)[task], strategies)
-    recorded = {name: digest for m in runs.manifests for name, digest in m["identity"].items()}
-    for name, digest in sweep_inputs.digests({task: task_policy}, {}).items():
-        if digest != recorded.get(name):
-            raise errors.ConfigError(f"{name} is not what was run any more")
-    return task_policy
+    learners = {row.strategy for row in runs.rows if row.task == task and strategies[row.strategy].training}
+    loaded: list[sweep_inputs.TaskPolicy] = []
+    for manifest in runs.manifests:
+        config = dataclasses.replace(_sweep_config(manifest), task=task)
+        own = learners & {registry.name_of(spec) for spec in config.strategies}
+        if f"policy {task}" not in manifest["identity"] or (loaded and not own):
+            continue
+        learners -= own
+        path, own_strategies = sweep_inputs.checkpoint_files(config)[task], {name: strategies[name] for name in own}
+        loaded.append(sweep_inputs.load_task_policy(config, task, path, own_strategies))
+        for name, digest in sweep_inputs.digests({task: loaded[-1]}, {}).items():
+            if digest != manifest["identity"].get(name):
+                raise errors.ConfigError(f"{name} is not what was run any more")
+    weights = {name: own for item in loaded for name, own in item.policy.weights.items()}
+    weights_files = {name: file for item in loaded for name, file in item.weights.items()}
+    policy = dataclasses.replace(loaded[0].policy, weights=weights)
+    return dataclasses.replace(loaded[0], policy=policy, weights=weights_files)
+
+
+def that_can_act(strategies: Mapping[str, base.Strategy], policy: flow.FlowPolicy) -> dict[str, base.Strategy]:
+    """Those that learn nothing, or whose weights the policy holds."""
+    return {name: s for name, s in strategies.items() if s.training is None or s.training.name in policy.weights}

@@ -1,6 +1,8 @@
 """Settings of pictures and reports."""
 
 import dataclasses
+import glob
+import os.path
 from typing import ClassVar
 
 from rtc_bench import envs
@@ -65,11 +67,14 @@ class ComparePublishedConfig(schema.Settings):
 class RankMethodsConfig(schema.Settings):
     """All methods of some runs side by side."""
 
-    run: str | tuple[str, ...] = ("results/laptop", "results/methods/sweep")  # run folders, which are merged
+    run: str | tuple[str, ...] = ("results/laptop", "results/methods/*")  # run folders or patterns, which are merged
     published: str = "results/published/methods.csv"  # means over tasks: a row for each method and delay
     out: str = "results/methods"  # README.md, ranking.csv, methods.csv, published_orders.csv, methods.png
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The folders, always as a tuple."""
-        return schema.as_tuple(self.run)
+        """The folders, always as a tuple; for a pattern those that hold results, by name."""
+        folders_by_run = {
+            run: sorted(map(os.path.dirname, glob.glob(f"{run}/results.csv"))) for run in schema.as_tuple(self.run)
+        }
+        return tuple(folder for run, folders in folders_by_run.items() for folder in folders or [run])

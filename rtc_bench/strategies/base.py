@@ -33,7 +33,8 @@ NEEDS = {  # what a strategy may ask for beyond a policy's chunks -> what that m
 class Request(NamedTuple):
     """Asked at a replanning step.
 
-    ``previous`` is the chunk now executing, shifted so that index 0 is the next control step; past its end it is 0::
+    ``previous`` is the chunk now executing, shifted so that index 0 is the next control step; past its end it is 0. If the
+    strategy's ``timing`` is DELAYED, then::
 
         previous   p0  p1  p2 | p3 ..  | 0 ..          index 0 .. d-1 is executed whatever the answer is
         answer     -   -   -  | a3 ..  |               index d .. s-1 is executed, then comes the next request
@@ -53,7 +54,7 @@ class Batch(NamedTuple):
     """What a training stage learns from: K moments of a task's data, or of roll-outs of the policy."""
 
     obs: Array  # [K, H, O], from the moment on; past an episode's end its last one
-    action: Array  # [K, 2 H, A] from the moment on, the expert's; past an episode's end 0
+    action: Array  # [K, 2 H, A] from the moment on, the expert's; past an episode's end, and of roll-outs from H on, 0
     inside: Array  # [K, H] bool, the step is of the moment's episode
     own: Array  # [O] bool, as in a request
     progress: Array  # [], share of the training that is done

@@ -1,6 +1,7 @@
 """Is a foreign strategy what ``strategies.base`` asks for? Its methods are traced; nothing is computed or compiled."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from rtc_bench.common import errors
 from rtc_bench.policies import flow
-from rtc_bench.strategies import base
+from rtc_bench.strategies import base, registry
 
 BATCH = 3  # episodes
 
@@ -65,6 +66,31 @@ def check(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
 
     corrected = trace(strategy.correct, prepared, obs, action, number, memory)
     _require_like(action, corrected, strategy.correct, "an action [B, A]")
+
+
+def check_stage(strategy: base.Strategy) -> None:
+    """Raise ConfigError for a ``training`` that is no training stage, or whose weights another strategy has."""
+    cls, stage = type(strategy), strategy.training
+    if stage is None:
+        return
+    if not isinstance(stage, base.TrainingStage):
+        raise errors.ConfigError(f"{cls.__name__}.training is {stage!r}; write training = base.TrainingStage(...)")
+    if not re.fullmatch(r"\w[\w.-]*", stage.name):
+        raise errors.ConfigError(
+            f"{cls.__name__}.training is named {stage.name!r}; a folder is named so: letters, digits, _"
+        )
+    if is_foreign(strategy) and stage.name in registry.trained_names():
+        raise errors.ConfigError(
+            f"{cls.__name__}.training is named {stage.name!r}, as a built-in strategy's weights are; "
+            "write training = base.TrainingStage(...) with another name"
+        )
+    if stage.source not in (base.DATA, base.ROLLOUTS):
+        raise errors.ConfigError(
+            f"{cls.__name__}.training has source={stage.source!r}; source: {base.DATA}, {base.ROLLOUTS}"
+        )
+    for method in ("initial_weights", "loss"):
+        if getattr(cls, method) is getattr(base.Strategy, method):
+            raise errors.ConfigError(f"{cls.__name__} names a training stage, but has no {method}; it must override it")
 
 
 def check_training(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:

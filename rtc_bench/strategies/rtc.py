@@ -45,39 +45,41 @@ def pull_by_error(velocity, x_t: Array, time: Array, *, target: Array, weights: 
     return v, (target - (x_t + (1 - time) * v)) * weights[None, :, None]
 
 
-def guided_velocity(velocity, x_t: Array, time: Array, *, target: Array, weights: Array, limit: float) -> Array:
-    """``velocity(x_t)`` [B, H, A], pulled towards ``target`` with the paper's guidance weight; see ``pull``."""
-    v, change = pull(velocity, x_t, time, target=target, weights=weights)
-    return v + guidance_weight(time, limit) * change
-
-
 @dataclasses.dataclass(frozen=True)
 class Rtc(base.Strategy):
     """Steps that will be executed before the new chunk is there are held firmly, later ones ever more loosely."""
 
     schedule: str = "exp"  # prefix_attention_schedule
-    max_guidance_weight: float = 5.0  # beta
+    max_guidance_weight: float | None = 5.0  # beta; null: n, the number of flow steps
     part: ClassVar[int | None] = 32
-    takes_gradients: ClassVar[bool] = True
+    takes_gradients: ClassVar[bool] = True  # a vector-Jacobian product; else the identity in the Jacobian's place
 
     def __post_init__(self):
         super().__post_init__()
         schema.one_of(self, schedule=prefix_weights.SCHEDULES)
-        schema.at_least(self, max_guidance_weight=0)
+        if self.max_guidance_weight is not None:
+            schema.at_least(self, max_guidance_weight=0)
+
+    @property
+    def limit(self) -> float:
+        """Of the guidance weight."""
+        return float(self.flow_steps) if self.max_guidance_weight is None else self.max_guidance_weight
+
+    def guidance(self, time: Array) -> Array:
+        """How strongly the velocity is pulled at a flow time []."""
+        return guidance_weight(time, self.limit)
 
     def plan(self, policy, request, memory):
         """Euler steps of the guided velocity."""
         size = request.previous.shape[1]
         weights = prefix_weights.prefix_weights(request.delay, size - request.horizon, size, self.schedule)
+        pull_to_target = pull if self.takes_gradients else pull_by_error
 
         def velocity(x_t: Array, modulation: flow.TimeModulation) -> Array:
-            return guided_velocity(
-                lambda x_t: policy.velocity(request.obs, x_t, modulation),
-                x_t,
-                modulation.time,
-                target=request.previous,
-                weights=weights,
-                limit=self.max_guidance_weight,
-            )
+            def plain(x_t: Array) -> Array:
+                return policy.velocity(request.obs, x_t, modulation)
+
+            v, change = pull_to_target(plain, x_t, modulation.time, target=request.previous, weights=weights)
+            return v + self.guidance(modulation.time) * change
 
         return sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps)), memory

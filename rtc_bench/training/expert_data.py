@@ -1,7 +1,6 @@
 """Expert data: Parquet files with LeRobot's column names, and the action chunks cut from them."""
 
 import dataclasses
-import hashlib
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -189,7 +188,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
 def _identity(config: settings.GenerateDataConfig, members: list[experts.Expert]) -> dict[str, Any]:
     """What decides a data set's content."""
     chosen = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")}
-    digests = [_digest(member) for member in members]
+    digests = [experts.digest(member) for member in members]
     return {"drawn_for_each_episode": DRAWN_FOR_EACH_EPISODE, "settings": chosen, "experts": digests}
 
 
@@ -219,13 +218,6 @@ def _shares(seeds: list[int]) -> np.ndarray:
     """How often each expert [M] plays, as a probability: every training seed equally, and equally its checkpoints."""
     counts = np.array([seeds.count(seed) for seed in seeds])
     return 1 / (counts * len(set(seeds)))
-
-
-def _digest(expert: experts.Expert) -> str:
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(expert):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:12]
 
 
 def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, Any]]:

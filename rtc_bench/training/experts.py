@@ -1,5 +1,6 @@
 """A trained expert: what it sees, how it acts, how often it solves, and loading those that are good enough."""
 
+import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -33,6 +34,14 @@ class Expert(NamedTuple):
     obs_mean: Array  # [O]
     obs_std: Array
     action_std: Array  # [A], of actions before squashing
+
+
+def digest(expert: Expert) -> str:
+    """Of all its numbers."""
+    sha256 = hashlib.sha256()
+    for leaf in jax.tree.leaves(expert):
+        sha256.update(np.asarray(leaf).tobytes())
+    return sha256.hexdigest()[:12]
 
 
 def initial_history(obs: Array, expert: Expert, *, history_length: int, action_size: int) -> History:

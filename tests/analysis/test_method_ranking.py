@@ -17,6 +17,7 @@ ROWS = [
     for delay, rate in rates.items()
 ]
 PUBLISHED = "method,delay,solve_rate,naive,rtc,source\nlate,0,0.5,0.6,0.4,x\nlate,2,0.9,0.5,,x\nlate,6,0.1,,,x\n"
+PUBLISHED += "naive,2,0.5,0.5,0.8,x\nrtc,2,0.8,0.5,0.8,x\n"
 
 
 @pytest.fixture
@@ -47,11 +48,14 @@ def test_differences_are_those_of_pairs(ranked):
 
 def test_a_published_order_holds_or_not(ranked):
     orders = method_ranking.published_orders(ranked)
-    verdicts = {(order.delay, order.baseline): (round(order.published, 3), order.verdict) for order in orders}
+    verdicts = {
+        (order.strategy, order.delay, order.baseline): (round(order.published, 3), order.verdict) for order in orders
+    }
     assert verdicts == {
-        (0, "naive"): (-0.1, "holds"),
-        (0, "rtc"): (0.1, "does not hold"),
-        (2, "naive"): (0.4, "holds"),
+        ("late", 0, "naive"): (-0.1, "holds"),
+        ("late", 0, "rtc"): (0.1, "does not hold"),
+        ("late", 2, "naive"): (0.4, "holds"),
+        ("rtc", 2, "naive"): (0.3, "holds"),  # and not naive less rtc once more
     }
 
 

@@ -49,8 +49,8 @@ def save_policy(folder, scale=1.0):
     return files.sha256(folder / "catapult.safetensors")[:12]
 
 
-def save_weights(folder, policy, shift=0.25, share=1.0, shape=(1, 1), name="shift"):
-    recipe = {"policy": policy, "options": {"share": share}}
+def save_weights(folder, policy, shift=0.25, share=1.0, shape=(1, 1), name="shift", flow_steps=5, **code):
+    recipe = {"policy": policy, "options": {"share": share, "flow_steps": flow_steps}, **code}
     file = checkpoint.weights_file(folder, "shift", "catapult")
     checkpoint.save_weights(file, {name: np.full(shape, shift)}, {"task": "catapult", "recipe": recipe})
 
@@ -87,6 +87,22 @@ def test_of_several_weights_those_for_this_policy_are_taken(shelf):
     assert loaded(config)[0].policy.weights["shift"]["shift"].tolist() == [[1.0]]
 
 
+def test_of_several_weights_those_are_taken_that_fit_in_all(shelf, capsys):
+    config, path = shelf
+    (strategy,) = sweep_inputs.build_strategies(config).values()
+    folders, code = (path / "weights", path / "policies" / "methods", path / "methods"), {"code": "older"}
+    save_weights(folders[0], digest_of(config), shift=0.5, share=0.5)
+    save_weights(folders[1], digest_of(config), shift=0.75, **code)
+    assert loaded(config)[0].policy.weights["shift"]["shift"].tolist() == [[0.75]]  # of the code alone it is only told
+    save_weights(folders[2], digest_of(config), shift=1.0, code=sweep_inputs.code_digest(strategy))
+    capsys.readouterr()
+    assert loaded(config)[0].policy.weights["shift"]["shift"].tolist() == [[1.0]]
+    assert not capsys.readouterr().out
+    save_weights(folders[0], digest_of(config), shift=1.25, code=sweep_inputs.code_digest(strategy))
+    assert loaded(config)[0].policy.weights["shift"]["shift"].tolist() == [[1.25]]
+    assert capsys.readouterr().out == f"catapult: Shift acts by {folders[0] / 'shift' / 'catapult.safetensors'}\n"
+
+
 def test_a_strategy_that_learns_nothing_needs_no_weights(shelf):
     task_policy, strategies = loaded(dataclasses.replace(shelf[0], strategy="naive"))
     assert (task_policy.policy.weights, task_policy.weights) == ({}, {})
@@ -108,7 +124,8 @@ def test_missing_weights_are_told_with_the_command_that_trains_them(shelf):
     ("changes", "answer"),
     [
         ({"policy": "another"}, r"trained for policy another, not \w{12}; train it again"),
-        ({"share": 0.5}, r"trained for options {'share': 0.5}, not {'share': 1.0}; train it again"),
+        ({"share": 0.5}, r"trained for options {.*'share': 0.5}, not {.*'share': 1.0}; train it again"),
+        ({"flow_steps": 3}, r"trained for options {'flow_steps': 3, .*}, not {'flow_steps': 5, .*}; train it again"),
         ({"shape": (1, 2)}, r"shift is of shape \(1, 2\), its configuration says of shape \(1, 1\)"),
         ({"name": "offset"}, r"offset is of shape \(1, 1\), its configuration says absent"),
         ({"shift": np.nan}, "shift holds inf or nan; train it again"),
@@ -132,6 +149,21 @@ def test_a_policy_is_not_taken_for_weights(shelf):
     file.write_bytes((path / "policies" / "catapult.safetensors").read_bytes())
     with pytest.raises(checkpoint.CheckpointError, match="holds a 'flow' checkpoint, not 'weights'"):
         loaded(config)
+
+
+@pytest.mark.parametrize(
+    ("base", "training", "answer"),
+    [
+        ("shift_strategy.Shift", "'shift'", r"Mine.training is 'shift'; write training = base.TrainingStage\(...\)"),
+        ("tt_rtc.TtRtc", "tt_rtc.TtRtc.training", "Mine.training is named 'tt_rtc', as a built-in strategy's"),
+    ],
+)
+def test_a_wrong_training_stage_is_told_before_anything_is_loaded(tmp_path, base, training, answer):
+    file = tmp_path / "own.py"
+    imports = "import shift_strategy\nfrom rtc_bench.strategies.trained import tt_rtc\n"
+    file.write_text(f"{imports}class Mine({base}):\n    training = {training}\n")
+    with pytest.raises(errors.ConfigError, match=answer):
+        sweep_inputs.build_strategies(settings.SweepConfig(strategy=f"{file}:Mine"))
 
 
 def pairs(delay, horizon, *names, chunk=8):

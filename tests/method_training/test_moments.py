@@ -99,10 +99,25 @@ def test_a_batch_of_roll_outs(rollouts):
     index = jnp.array([3, 0])
     batch = source.batch(index, horizon=H, own=OWN, progress=jnp.float32(1.0))
     assert batch.action.shape == (2, 2 * H, 1)
-    np.testing.assert_array_equal(batch.action[:, :H], source.action[index])
     assert not batch.action[:, H:].any()
-    for name in ("obs", "inside", "chunk"):
+    for name in ("inside", "chunk"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(source, name)[index], err_msg=name)
+
+
+def test_a_batch_of_roll_outs_ends_with_the_episode_as_one_of_data_does(rollouts):
+    source = rollouts()
+    whole = np.asarray(source.inside).all(1)
+    index = jnp.array([np.argmin(whole), np.argmax(whole)])  # one that ends, one that does not
+    batch = source.batch(index, horizon=H, own=OWN, progress=jnp.float32(1.0))
+    length = int(source.inside[index[0]].sum())
+    assert 0 < length < H
+    obs, action = source.obs[index], source.action[index]
+    np.testing.assert_array_equal(batch.obs[0, :length], obs[0, :length])
+    np.testing.assert_array_equal(batch.obs[0, length:], np.repeat(obs[0, length - 1 : length], H - length, 0))
+    np.testing.assert_array_equal(batch.action[0, :length], action[0, :length])
+    assert not batch.action[0, length:].any()
+    np.testing.assert_array_equal(batch.obs[1], obs[1])
+    np.testing.assert_array_equal(batch.action[1, :H], action[1])
 
 
 def test_the_best_expert_labels(tmp_path, expert_saver):

@@ -25,6 +25,8 @@ class Vector(shift_strategy.Shift):
         return weights["shift"][0]
 
 class Typo(shift_strategy.Shift):
+    training = dataclasses.replace(shift_strategy.Shift.training, name="typo")
+
     def loss(self, policy, weights, batch, key):
         return batch.observation.sum()  # Typo
 
@@ -139,6 +141,14 @@ def test_a_stage_that_breaks_a_rule_is_named_with_its_line(config, tmp_path, nam
     with pytest.raises(contract.BrokenStrategy, match=rf"broken.py:{line}, {name}.*{rule}") as raised:
         pipeline.train_methods(dataclasses.replace(config, strategy=f"{file}:{name}"))
     assert len(str(raised.value).splitlines()) == 1
+    assert not pathlib.Path(config.out).exists()
+
+
+def test_all_stages_are_checked_before_one_is_trained(config, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    both = dataclasses.replace(config, strategy=(config.strategy, f"{tmp_path / 'broken.py'}:Typo"))
+    with pytest.raises(contract.BrokenStrategy, match="Typo"):
+        pipeline.train_methods(both)
     assert not pathlib.Path(config.out).exists()
 
 

@@ -1,5 +1,6 @@
 """A training stage: it learns, goes on after a kill, and is done again where something that decides its weights changed."""
 
+import contextlib
 import dataclasses
 import pathlib
 import types
@@ -13,9 +14,10 @@ import shift_strategy
 from rtc_bench.common import errors
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.evaluation import sweep_inputs
-from rtc_bench.method_training import settings, stage
+from rtc_bench.method_training import moments, settings, stage
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base
+from rtc_bench.strategies.trained import tt_rtc
 
 
 def train(config, strategy=None):
@@ -118,11 +120,35 @@ def test_a_finished_one_is_left_alone_until_something_changes(config, rounds, da
         rounds.numbers.clear()
 
 
-def test_flow_steps_train_nothing_again(config, rounds):
+def test_flow_steps_train_a_foreign_one_again_as_its_loss_may_sample(config, rounds):
     train(config)
     rounds.numbers.clear()
     train(config, shift_strategy.Shift(flow_steps=3))
-    assert not rounds.numbers
+    assert rounds.numbers == [0, 1, 2]
+    assert sweep_inputs.training_options(tt_rtc.TtRtc(flow_steps=3)) == {}
+
+
+class Wide(shift_strategy.Shift):
+    """Another size, which no setting tells."""
+
+    def initial_weights(self, policy, key):
+        return {"shift": jnp.zeros((2, policy.config.action_size))}
+
+    def loss(self, policy, weights, batch, key):
+        return super().loss(policy, {"shift": weights["shift"].mean(0, keepdims=True)}, batch, key)
+
+
+@pytest.mark.parametrize("dies_in", [None, 1])
+def test_weights_of_other_sizes_are_trained_anew(config, rounds, dies_in, monkeypatch):
+    monkeypatch.setattr(sweep_inputs, "code_digest", lambda strategy: None)  # as of ours
+    rounds.patched.dies_in = dies_in
+    with contextlib.suppress(KeyboardInterrupt):
+        train(config)
+    rounds.numbers.clear()
+    rounds.patched.dies_in = None
+    arrays, _ = checkpoint.load(train(config, Wide()), kind="weights")
+    assert rounds.numbers == [0, 1, 2]
+    assert arrays["shift"].shape == (2, 1)
 
 
 def test_an_average_of_the_weights_is_kept_where_the_stage_says(config, tmp_path):
@@ -168,29 +194,48 @@ def test_progress_goes_from_0_towards_1_and_every_moment_is_seen_once_an_epoch(c
     seen.sort(key=lambda item: item[0])
     assert [progress for progress, _ in seen] == pytest.approx([number / 8 for number in range(8)])
     for epoch in (seen[:4], seen[4:]):
-        moments = np.sort(np.concatenate([obs for _, obs in epoch]))
-        np.testing.assert_allclose(moments, np.arange(200) / 100, atol=1e-6)
+        steps = np.sort(np.concatenate([obs for _, obs in epoch]))
+        np.testing.assert_allclose(steps, np.arange(200) / 100, atol=1e-6)
     assert not np.array_equal(seen[0][1], seen[4][1])
+
+
+class OfRollouts(shift_strategy.Shift):
+    training = dataclasses.replace(shift_strategy.Shift.training, source=base.ROLLOUTS)
+
+    def loss(self, policy, weights, batch, key):
+        error = (batch.chunk + weights["shift"][None] - batch.action[:, : policy.config.horizon]) ** 2
+        return error.mean(where=batch.inside[..., None])
 
 
 def test_from_roll_outs(config, monkeypatch):
     """The expert's mean is tanh(0.5), where the policy's chunks are noise around 0."""
-    from rtc_bench.method_training import moments
-
     monkeypatch.setattr(moments, "EPISODES", 64)
-
-    class OfRollouts(shift_strategy.Shift):
-        training = dataclasses.replace(shift_strategy.Shift.training, source=base.ROLLOUTS)
-
-        def loss(self, policy, weights, batch, key):
-            error = (batch.chunk + weights["shift"][None] - batch.action[:, : policy.config.horizon]) ** 2
-            return error.mean(where=batch.inside[..., None])
-
     config = dataclasses.replace(config, data="/nowhere", rollout_steps=4000, epochs=10, learning_rate=0.05)
     value, header = shift(train(config, OfRollouts()))
     assert value == pytest.approx(np.tanh(0.5), abs=0.1)  # the policy's own chunk is whole noise
     assert header["recipe"]["rollouts"] == {"steps": 4000, "noise_std": 0.1, "seed": 0}
     assert "data" not in header["recipe"]
+    assert header["source_seconds"] > 0
+
+
+def test_an_expert_that_was_trained_again_is_noticed(config, monkeypatch, rounds, expert_saver, tmp_path):
+    monkeypatch.setattr(moments, "EPISODES", 16)
+    config = dataclasses.replace(config, rollout_steps=100)
+    file = train(config, OfRollouts())
+    arrays, header = checkpoint.load(file, kind="weights")
+    rounds.numbers.clear()
+    train(config, OfRollouts())
+    assert not rounds.numbers
+    # Its seed, steps and solve rate are the same.
+    expert_saver(tmp_path / "experts" / "catapult" / "seed0.safetensors", 0.25)
+    train(config, OfRollouts())
+    assert rounds.numbers == [0, 1, 2]
+    # Weights as the first shipped ones, which do not name the expert's digest, are left alone.
+    del header["recipe"]["expert"]["digest"]
+    checkpoint.save_weights(file, arrays, header)
+    rounds.numbers.clear()
+    train(config, OfRollouts())
+    assert not rounds.numbers
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -246,6 +291,10 @@ class Outside(shift_strategy.Shift):
     training = base.TrainingStage("../shift")
 
 
+class Borrowed(tt_rtc.TtRtc):
+    pass
+
+
 class NoLoss(base.Strategy):
     training = base.TrainingStage("shift")
 
@@ -264,6 +313,7 @@ class NoWeights(base.Strategy):
         (Named(), r"Named.training is 'shift'; write training = base.TrainingStage\(...\)"),
         (Misspelt(), "source='rolouts'; source: data, rollouts"),
         (Outside(), r"Outside.training is named '\.\./shift'"),
+        (Borrowed(), "Borrowed.training is named 'tt_rtc', as a built-in strategy's weights are"),
         (NoLoss(), "NoLoss names a training stage, but has no loss"),
         (NoWeights(), "NoWeights names a training stage, but has no initial_weights"),
     ],

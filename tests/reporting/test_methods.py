@@ -1,6 +1,7 @@
 """The table of all methods, and the ranking on a report's page with a box for each need."""
 
 import dataclasses
+import shutil
 
 import example_runs
 import pytest
@@ -11,6 +12,7 @@ from rtc_bench.common import tables
 from rtc_bench.evaluation import run_folder
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.evaluation import sweep as sweeps
+from rtc_bench.policies import checkpoint
 from rtc_bench.reporting import methods, page, settings
 
 STRATEGIES = ("naive", "rtc", "paint", "synchronous", "vlash", "a2c2")
@@ -31,9 +33,13 @@ def run(tmp_path_factory):
     return example_runs.write(folder, rows, prepared.identity, **dataclasses.asdict(config) | {"episodes": 100})
 
 
-def test_the_table_says_what_each_method_needs_and_costs(run, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def quick(monkeypatch):
     monkeypatch.setattr(methods.chunk_cost, "SECONDS", 0.0)
     monkeypatch.setattr(methods.chunk_cost, "ROUNDS", 1)
+
+
+def test_the_table_says_what_each_method_needs_and_costs(run, tmp_path, quick, capsys):
     methods.rank(settings.RankMethodsConfig(run=str(run), out=str(tmp_path)))
     described = {row["strategy"]: row for row in tables.read(tmp_path / "methods.csv")}
     assert {name: row["needs"] for name, row in described.items()} == {
@@ -53,6 +59,46 @@ def test_the_table_says_what_each_method_needs_and_costs(run, tmp_path, monkeypa
     assert "| vlash | naive | 2 | +0.168 | +0.400 [" in text  # published, and here
     assert (tmp_path / "methods.png").read_bytes().startswith(b"\x89PNG")
     assert "vlash" in capsys.readouterr().out
+
+
+def test_weights_are_asked_for_where_a_method_was_run_and_as_its_own_run_says(quick, tmp_path, capsys):
+    """vlash was run in one task of two, by another folder than the baselines, with other weights=; no order is published."""
+    tasks = ("catapult", "h17_unicycle")
+    shutil.copytree(checkpoint.ZOO_FOLDER, tmp_path / "policies", ignore=lambda folder, names: {"methods"})
+    weights = checkpoint.weights_file(tmp_path / "weights", "vlash", tasks[1])
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(checkpoint.weights_file(checkpoint.ZOO_FOLDER / "methods", "vlash", tasks[1]).read_bytes())
+    played = {"one": (tasks, ("naive", "rtc"), "elsewhere"), "two": (tasks[1:], ("vlash",), str(tmp_path / "weights"))}
+    for folder, (own_tasks, names, own_weights) in played.items():
+        policies = {"policy": str(tmp_path / "policies"), "weights": own_weights}
+        config = evaluation_settings.SweepConfig(task=own_tasks, strategy=names, delay=(0, 2), **policies)
+        rows = [example_runs.row(task, name, delay) for task in own_tasks for name in names for delay in (0, 2)]
+        changes = dataclasses.asdict(config) | {"episodes": 100}
+        example_runs.write(tmp_path / "runs" / folder, rows, sweeps.prepare(config).identity, **changes)
+    (tmp_path / "published.csv").write_text("method,delay,solve_rate,naive,rtc,source\nother,0,0.5,0.5,0.4,x\n")
+    pattern, out = str(tmp_path / "runs" / "*"), tmp_path / "out"
+    methods.rank(settings.RankMethodsConfig(run=pattern, published=str(tmp_path / "published.csv"), out=str(out)))
+    described = {row["strategy"]: row for row in tables.read(out / "methods.csv")}
+    assert float(described["vlash"]["kilobytes"]) == round(weights.stat().st_size / 1000, 1)
+    assert (described["naive"]["kilobytes"], described["vlash"]["network_evaluations"]) == ("0.0", "5")
+    assert {path.name for path in out.iterdir()} == {"README.md", "ranking.csv", "methods.csv", "methods.png"}
+    assert "published_orders.csv" not in capsys.readouterr().out
+
+
+def test_runs_may_be_named_by_a_pattern(tmp_path):
+    for folder in ("sweep", "mine", "[odd]"):
+        example_runs.write(tmp_path / folder)
+    (tmp_path / "empty").mkdir()
+    odd, pattern = str(tmp_path / "[odd]"), f"{tmp_path}/[ms]*"
+    config = settings.RankMethodsConfig(run=(odd, pattern, "gone"))
+    assert config.runs == (odd, str(tmp_path / "mine"), str(tmp_path / "sweep"), "gone")
+    assert settings.RankMethodsConfig().run == ("results/laptop", "results/methods/*")
+
+
+def test_training_takes_the_roll_outs_as_well():
+    log = [{"seconds": 2.0}, {"seconds": 3.0}]
+    assert methods._training_seconds({"log": log}) == 5
+    assert methods._training_seconds({"log": log, "source_seconds": 20.0}) == 25
 
 
 def test_a_box_for_each_need_shows_or_hides_those_that_have_it():

@@ -82,6 +82,17 @@ def test_all_actions_of_a_chunk_are_learned_up_to_the_episode_s_end(strategy, sh
     np.testing.assert_allclose(loss, (np.asarray(error)[np.asarray(batch.inside)] ** 2).mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("strategy", [a2c2.A2c2(), a2c2.A2c2Alone()])
+def test_what_stands_past_an_episode_s_end_teaches_nothing(strategy):
+    batch = moments(base.ROLLOUTS)
+    inside = batch.inside[..., None]
+    action = jnp.where(jnp.pad(inside, ((0, 0), (0, H), (0, 0))), batch.action, 0.0)
+    other = batch._replace(obs=jnp.where(inside, batch.obs, 7.0), action=action)
+    weights = jittered(strategy.initial_weights(policy(), jax.random.key(0)), 1)
+    learn = jax.jit(jax.value_and_grad(lambda weights, batch: strategy.loss(policy(), weights, batch, None)))
+    jax.tree.map(np.testing.assert_array_equal, learn(weights, batch), learn(weights, other))
+
+
 def test_a_chunk_s_actions_are_corrected_in_training_as_they_are_in_execution():
     strategy, batch = a2c2.A2c2(), moments(base.ROLLOUTS, count=B)
     weights = acting(strategy).weights["a2c2"]

@@ -11,7 +11,7 @@ import pytest
 from test_strategies import policy
 
 from rtc_bench.common import errors
-from rtc_bench.strategies import base, contract
+from rtc_bench.strategies import base, contract, registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +195,11 @@ def test_the_line_and_the_rule_are_named(cls, rule):
 @pytest.mark.parametrize("cls", [Good, Learner])
 def test_what_keeps_the_rules_passes(cls):
     check(cls())
+
+
+def test_the_weights_of_built_in_strategies_are_named_as_these():
+    for name in registry.trained_names():
+        assert registry.build(name).training.name == name
 
 
 def test_a_bug_of_ours_is_not_blamed_on_a_strategy():

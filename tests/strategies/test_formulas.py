@@ -79,15 +79,15 @@ def test_guided_velocity_of_a_linear_field(time):
     g = 5.0 if time == 0 else min(5.0, (1 - time) / time * (time**2 + (1 - time) ** 2) / (1 - time) ** 2)
     error = weights[None, :, None] * (target - np.einsum("ij,bja->bia", jacobian, x_t))
     expected = np.einsum("ij,bja->bia", matrix, x_t) + g * np.einsum("ji,bja->bia", jacobian, error)
-    velocity = rtc.guided_velocity(
+    v, change = rtc.pull(
         lambda x: jnp.einsum("ij,bja->bia", jnp.float32(matrix), x),
         jnp.float32(x_t),
         jnp.float32(time),
         target=jnp.float32(target),
         weights=jnp.float32(weights),
-        limit=5.0,
     )
-    np.testing.assert_allclose(velocity, expected, atol=2e-4)
+    guidance = rtc.Rtc().guidance(jnp.float32(time))
+    np.testing.assert_allclose(v + guidance * change, expected, atol=2e-4)
 
 
 @pytest.mark.parametrize(("d", "s"), [(0, 1), (2, 3), (4, 4)])

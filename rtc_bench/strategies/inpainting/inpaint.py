@@ -18,13 +18,12 @@ class Inpaint(base.Strategy):
         """Euler steps, each from an overwritten chunk."""
         fixed = (jnp.arange(request.previous.shape[1]) < request.delay)[None, :, None]
 
-        def step(x_t: Array, modulation: flow.TimeModulation) -> Array:
-            time = modulation.time
+        def overwritten(x_t: Array, time: Array) -> Array:
             noised = (1 - time) * request.noise + time * request.previous
             return jnp.where(fixed, noised, x_t)
 
         def velocity(x_t: Array, modulation: flow.TimeModulation) -> Array:
             # The fixed actions' own velocity does not matter: the next step overwrites what it makes of them.
-            return policy.velocity(request.obs, step(x_t, modulation), modulation)
+            return policy.velocity(request.obs, overwritten(x_t, modulation.time), modulation)
 
         return sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps)), memory

@@ -9,6 +9,7 @@ from jax import Array
 
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base, naive
+from rtc_bench.strategies.trained import adapted
 
 WIDTH = 256  # units of both hidden layers (published: 512)
 STAGE = base.TrainingStage(
@@ -78,8 +79,7 @@ class A2c2(naive.Naive):
 
         corrected = self._corrected(policy, weights, flat(batch.obs), flat(batch.chunk), index)
         error = (corrected - flat(batch.action)) ** 2
-        inside = batch.inside.reshape(-1, 1).astype(error.dtype)
-        return (error * inside).sum() / (jnp.maximum(inside.sum(), 1) * error.shape[-1])
+        return adapted.masked_mean(error.reshape(batch.chunk.shape), batch.inside)
 
     def correct(self, policy, obs, action, index, memory):
         """The head's correction."""
