@@ -16,7 +16,7 @@ MAY_IMPORT = {  # from the ground up: a room imports only rooms above it in this
     "policies": ("common",),
     "strategies": ("common", "policies"),
     "realtime": (),
-    "evaluation": ("common", "envs", "policies", "strategies"),
+    "evaluation": ("common", "envs", "policies", "strategies", "realtime"),
     "training": ("common", "envs", "policies", "strategies", "evaluation"),
     "method_training": ("common", "envs", "policies", "strategies", "evaluation", "training"),
     "analysis": ("common", "evaluation"),

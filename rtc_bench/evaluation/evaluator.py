@@ -132,7 +132,7 @@ class Evaluator:
         underrun: str = settings.UNDERRUNS[0],
     ) -> tuple:
         numbers = jnp.arange(first, first + count, dtype=jnp.uint32).reshape(self.devices, -1)
-        cell = _traced(strategy_index, delay, horizon, underrun)
+        cell = cycle.traced_cell(strategy_index, delay, horizon, underrun)
         if delays is not None:
             padded = (np.pad(rows[:count], ((0, max(0, count - len(rows))), (0, 0))) for rows in delays)
             delays = schedule.Delays(*(jnp.asarray(rows).reshape(*numbers.shape, -1) for rows in padded))
@@ -193,7 +193,7 @@ class Evaluator:
 
         Returns the moving bodies' x, y and angle, each [M], at every control step and at the end, and whether it was solved.
         """
-        cell = _traced(strategy_index, delay, horizon, underrun)
+        cell = cycle.traced_cell(strategy_index, delay, horizon, underrun)
         keys = jax.random.fold_in(jax.random.key(seed), episode)[None]
         request, step, end = (self._jitted(name) for name in ("request", "step", "end"))
         poses = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
@@ -216,10 +216,6 @@ class Evaluator:
     @functools.cache  # noqa: B019  (an evaluator lives as long as its program)
     def _jitted(self, name: str):
         return jax.jit(getattr(self.execution, name))
-
-
-def _traced(strategy_index: int, delay: int, horizon: int, underrun: str) -> cycle.TracedCell:
-    return cycle.TracedCell(*map(jnp.int32, (strategy_index, delay, horizon, settings.UNDERRUNS.index(underrun))))
 
 
 def _outcomes(ended: cycle.Episodes) -> Outcomes:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rtc_bench.envs import task_env
+from rtc_bench.evaluation import settings
 from rtc_bench.evaluation.execution import batches, timeline
 from rtc_bench.evaluation.latency import schedule
 from rtc_bench.policies import flow
@@ -27,6 +28,11 @@ class TracedCell(NamedTuple):
     delay: Array  # [] int32, d
     horizon: Array  # [] int32, s
     underrun: Array  # [] int32, of settings.UNDERRUNS
+
+
+def traced_cell(strategy_index: int, delay: int, horizon: int, underrun: str = settings.UNDERRUNS[0]) -> TracedCell:
+    """A cell, from Python's numbers."""
+    return TracedCell(*map(jnp.int32, (strategy_index, delay, horizon, settings.UNDERRUNS.index(underrun))))
 
 
 class Timing(NamedTuple):
@@ -162,11 +168,17 @@ class Execution:
     ) -> Cycle:
         """What is executed from a request on, and the strategies' memories after it."""
         timing = self._timing(cell, delays, episodes)
+        new, memory = self.plan(policies, cell, timing, episodes)
+        begin = timing.begin if self._begins_late else None
+        return Cycle(timing, timeline.merge(episodes.chunk, new, timing.takeover, begin), new[:, -1], memory)
+
+    def plan(self, policies: Policies, cell: TracedCell, timing: Timing, episodes: Episodes) -> tuple[Array, tuple]:
+        """The answer [B, H, A] to a request, and the strategies' memories after it."""
         noise = self._noise(episodes.keys, episodes.time)
         strategy_keys = _step_keys(episodes.keys, episodes.time, STRATEGY)
         previous = episodes.chunk[:, : self.horizon]
         seen = {"ahead": self._ahead(cell, timing, episodes), "own": jnp.asarray(self.env.own)}
-        elapsed = cell.horizon if delays is None else episodes.elapsed
+        elapsed = episodes.elapsed if timing.told.ndim else cell.horizon
         request = base.Request(episodes.run.obs, previous, timing.told, elapsed, noise, strategy_keys, **seen)
         alive = (~episodes.run.over).sum(dtype=jnp.int32)
 
@@ -177,9 +189,7 @@ class Execution:
             return new, (*memory[:index], own_memory, *memory[index + 1 :])
 
         plans = [functools.partial(plan, index) for index in range(len(self.strategies))]
-        new, memory = jax.lax.switch(cell.strategy_index, plans, request, episodes.memory)
-        begin = timing.begin if self._begins_late else None
-        return Cycle(timing, timeline.merge(episodes.chunk, new, timing.takeover, begin), new[:, -1], memory)
+        return jax.lax.switch(cell.strategy_index, plans, request, episodes.memory)
 
     def _ahead(self, cell: TracedCell, timing: Timing, episodes: Episodes) -> Array | None:
         """For a strategy that looks ahead, the observation [B, O] when its chunk will arrive, as it is told; for others that
@@ -220,9 +230,10 @@ class Execution:
         corrections = [functools.partial(correct, method, own_memory) for method, own_memory in methods]
         action = self._switched(cell, "correct", corrections, action)
         boundary = timeline.is_chunk_boundary(index, takeover=timing.takeover, first=episodes.boundary)
-        return self._act(run, action, episodes.keys, episodes.time + index, boundary & ~underrun, underrun)
+        return self.act(run, action, episodes.keys, episodes.time + index, boundary & ~underrun, underrun)
 
-    def _act(self, run: Run, action: Array, keys: Array, time: Array, is_boundary: Array, underrun: Array) -> Run:
+    def act(self, run: Run, action: Array, keys: Array, time: Array, is_boundary: Array, underrun: Array) -> Run:
+        """Execute actions [B, A] at control steps [B]."""
         noise = _step_keys(keys, time, ACTUATION)
         finite = jnp.isfinite(action).all(-1)
         action = jnp.where(
