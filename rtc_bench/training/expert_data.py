@@ -301,8 +301,12 @@ def episode_ends(episode: np.ndarray) -> np.ndarray:
     return after_last[np.searchsorted(after_last, np.arange(len(episode)), side="right")]
 
 
-def action_chunks(action: Array, end: Array, index: Array, *, horizon: int) -> Array:
-    """Action chunks [K, H, A] that begin at steps ``index`` [K]; what lies past an episode's end is 0, never its successor's."""
+def action_chunks(action: Array, end: Array, index: Array, *, horizon: int, holds_last: bool = False) -> Array:
+    """Action chunks [K, H, A] that begin at steps ``index`` [K].
+
+    What lies past an episode's end is 0, or the last action if that is held; never its successor's.
+    """
     steps = index[:, None] + jnp.arange(horizon)[None]
-    inside = steps < end[index][:, None]
-    return jnp.where(inside[:, :, None], action[jnp.minimum(steps, action.shape[0] - 1)], 0.0)
+    last = end[index][:, None] - 1
+    chunks = action[jnp.minimum(steps, last)]
+    return chunks if holds_last else jnp.where((steps <= last)[:, :, None], chunks, 0.0)
