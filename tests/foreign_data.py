@@ -22,10 +22,11 @@ def features():
 
 
 def frames():
-    """Actions in pixels and millimetres, both told by the state: [N, 3], [N, 1], [N, 2], [N]."""
+    """Actions in pixels and millimetres, both told by a state that hardly moves in an episode: [N, 3], [N, 1], [N, 2], [N]."""
     rng = np.random.default_rng(0)
     episode = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
-    state = rng.normal(size=(len(episode), 3)).astype(np.float32)
+    state = rng.normal(size=(len(LENGTHS), 3))[episode] + 0.05 * rng.normal(size=(len(episode), 3))
+    state = state.astype(np.float32)
     action = np.stack([300 + 100 * state[:, 0], 0.001 * state[:, 1]], axis=1).astype(np.float32)
     return state, state[:, :1] * 2, action, episode
 
