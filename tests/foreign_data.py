@@ -22,13 +22,17 @@ def features():
 
 
 def frames():
-    """Actions in pixels and millimetres, both told by a state that hardly moves in an episode: [N, 3], [N, 1], [N, 2], [N]."""
+    """Actions in pixels and millimetres, both told by a state that hardly moves in an episode; another state counts down.
+
+    [N, 3], [N, 1], [N, 2], and the episode [N].
+    """
     rng = np.random.default_rng(0)
     episode = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
     state = rng.normal(size=(len(LENGTHS), 3))[episode] + 0.05 * rng.normal(size=(len(episode), 3))
     state = state.astype(np.float32)
     action = np.stack([300 + 100 * state[:, 0], 0.001 * state[:, 1]], axis=1).astype(np.float32)
-    return state, state[:, :1] * 2, action, episode
+    left = np.concatenate([np.arange(length)[::-1] for length in LENGTHS]).astype(np.float32)
+    return state, left[:, None], action, episode
 
 
 def write(folder, **info):

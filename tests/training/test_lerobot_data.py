@@ -135,7 +135,9 @@ def foreign(tmp_path, lenient):
     """Settings that train a small policy of a foreign data set, whose actions its state tells."""
     folder = foreign_data.write(tmp_path / "pusht")
     small = {"channels": 16, "channel_hidden": 32, "token_hidden": 8, "layers": 1, "batch": 16, "weak_epoch": 1}
-    return settings.TrainFlowConfig("pusht", data=str(folder), out=str(tmp_path / "flow"), epochs=60, **small)
+    return settings.TrainFlowConfig(
+        "pusht", data=str(folder), out=str(tmp_path / "flow"), epochs=60, warmup=10**6, **small
+    )
 
 
 def test_a_policy_of_foreign_data_plans_in_the_datas_units(foreign):
@@ -157,17 +159,18 @@ def test_a_policy_of_foreign_data_plans_in_the_datas_units(foreign):
     assert (np.median(error, axis=0) < 0.3 * action.std(0)).all()  # in pixels, and in millimetres
     np.testing.assert_allclose(policy.in_data_units(policy.normalised(chunk)), chunk, rtol=1e-4, atol=1e-4)
     last = np.append(episode[1:] != episode[:-1], True)
-    held = np.asarray(chunk)[last]
-    assert np.median(np.abs(held - action[last][:, None])[..., 0]) < 0.3 * action[:, 0].std()  # the last action is held
+    error = np.abs(np.asarray(chunk)[last] - action[last][:, None])
+    assert (error.mean((0, 1)) < 0.4 * action.std(0)).all()  # the last action is held
     before = path.stat().st_mtime_ns
     pipeline.train_flows(dataclasses.replace(foreign, eval_episodes=7))  # the same policy: nothing is evaluated
     assert path.stat().st_mtime_ns == before
 
 
 def test_small_numbers_are_scaled_up_and_constants_are_left_alone():
-    values = np.stack([np.tile([0.0, 2e-4], 50), np.full(100, 700.0)], axis=1).astype(np.float32)
-    values[::2, 1] = np.nextafter(np.float32(700), np.float32(701))
-    np.testing.assert_allclose(flow_training.deviation(values), [1e-4, 1.0], rtol=1e-5)
+    alternating = np.tile([-1.0, 1.0], 50)
+    values = np.stack([1e-4 * alternating, 700 + 0.05 * alternating, np.full(100, 700.0)], axis=1).astype(np.float32)
+    values[::2, 2] = np.nextafter(np.float32(700), np.float32(701))
+    np.testing.assert_allclose(flow_training.deviation(values), [1e-4, 0.05, 1.0], rtol=1e-3)
 
 
 def test_the_recipe_of_our_own_data_is_as_it_was(data, small_flow, tmp_path):
