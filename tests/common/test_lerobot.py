@@ -133,7 +133,7 @@ def test_a_foreign_data_set_of_several_chunks_is_read_in_order(tmp_path):
     [
         (
             {"codebase_version": "v2.1"},
-            r"of format v2.1, v3.0 is read; convert it .*convert_dataset_v21_to_v30 .*--root=",
+            r"of format v2.1, v3.0 is read; convert it .*convert_dataset_v21_to_v30 .*--root=.* --repo-id=test_",
         ),
         ({"codebase_version": "v4.0"}, r"of format v4.0; give one of v3.0"),
         ({"total_frames": 80}, r"its 3 files in data/ hold 76 frames, meta/info.json says 80; copy or download it"),

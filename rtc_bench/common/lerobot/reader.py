@@ -13,7 +13,7 @@ from rtc_bench.common import errors, files, lerobot
 from rtc_bench.common.lerobot import columns
 
 CONVERT_COMMAND = (
-    "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=<its name> --root={} --push-to-hub=false"
+    "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --push-to-hub=false --root={parent} --repo-id={name}"
 )
 COPY_AGAIN = "copy or download it again"
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # every data set's own features
@@ -79,7 +79,7 @@ def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     if version.startswith(("v1.", "v2.", "1.", "2.")):
         raise errors.ConfigError(
             f"{folder}: a LeRobot data set of format {version}, {lerobot.VERSION} is read; convert it with lerobot: "
-            + CONVERT_COMMAND.format(folder)
+            + CONVERT_COMMAND.format(parent=folder.resolve().parent, name=folder.resolve().name)
         )
     if not version.startswith(("v3.", "3.")):
         raise errors.ConfigError(f"{folder}: a LeRobot data set of format {version}; give one of {lerobot.VERSION}")
