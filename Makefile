@@ -6,12 +6,13 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
+LEROBOT := .venv-lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark bench test lint format sweep compare expert data flow policy zoo methods ranking report render clean
+.PHONY: help setup benchmark bench test test-lerobot lint format sweep compare expert data flow policy zoo methods ranking report render clean
 
 help: ## what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(STAMP) ## the virtual environment, from requirements.lock
 
@@ -32,6 +33,17 @@ benchmark: $(STAMP) ## the laptop sweep: shipped policies, four strategies, d = 
 
 test: $(STAMP) ## all tests, two files at a time
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-lerobot: $(STAMP) $(LEROBOT)/.ready ## extra: data sets to and from the package lerobot, in an environment of its own (7 GB on x86)
+	RTC_BENCH_LEROBOT=$(LEROBOT)/bin/python $(PY) -m pytest tests/training/test_lerobot_package.py $(ARGS)
+
+$(LEROBOT)/.ready: tests/training/lerobot_requirements.txt
+	$(PYTHON) -m venv $(LEROBOT)
+	@echo "installing lerobot into $(LEROBOT) (minutes; PyTorch is large) ..."
+	@$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
+	@# by itself: what it asks for to drive robots is not needed here, and part of that wants a compiler
+	@$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps lerobot==0.4.4
+	@touch $@
 
 lint: $(STAMP) ## linter, formatter, type checker
 	$(VENV)/bin/ruff check .
@@ -91,5 +103,5 @@ bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equiva
 	$(PY) scripts/bench_startup.py --out results/benchmarks
 	$(PY) scripts/bench_coherence.py --out results/zoo
 
-clean: ## caches and the virtual environment; results, data and runs stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+clean: ## caches and the virtual environments; results, data and runs stay
+	rm -rf $(VENV) $(LEROBOT) .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -2,7 +2,7 @@
 
 Rooms, in the order of their imports; each may import those above it, as far as its docstring says::
 
-    common/       settings' checks, errors, devices, files, tables, plots, statistics: what every room uses
+    common/       settings' checks, errors, devices, files, LeRobot's format, tables, statistics: what every room uses
     envs/         task -> observation, reward            (a link to ../envs)
     policies/     observation -> action chunk            (a link to ../policies)
     strategies/   request -> the chunk to execute

@@ -48,6 +48,9 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
             f"policy={config.policy} holds no <task>.safetensors; give a folder with some, or a file"
         )
     if config.task == "all":
+        if not available.keys() & set(envs.TASKS):
+            names = ", ".join(available)
+            raise errors.ConfigError(f"policy={config.policy} is for {names}: no task of ours; give one that is")
         return {task: available[task] for task in envs.TASKS if task in available}
     for task in config.tasks:
         if envs.tasks.check_name(task) not in available:

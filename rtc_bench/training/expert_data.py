@@ -1,7 +1,8 @@
-"""Expert data: Parquet files with LeRobot's column names, and the action chunks cut from them."""
+"""Expert data: recorded as a LeRobot data set, and the action chunks cut from it."""
 
 import dataclasses
 import pathlib
+import shutil
 import time
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from jax import Array
 from pyarrow import parquet
 
 from rtc_bench import envs
-from rtc_bench.common import devices, errors, files, progress, versions
+from rtc_bench.common import devices, errors, files, lerobot, progress, versions
+from rtc_bench.common.lerobot import columns, metadata
 from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic
 from rtc_bench.training import experts, settings
@@ -100,19 +102,16 @@ def _last(episode: np.ndarray) -> np.ndarray:
 
 
 def _table(data: ExpertSteps, *, first_episode: int, first_index: int, task: int, dt: float) -> pa.Table:
-    """LeRobot's columns. ``next.done`` is true on an episode's last step."""
+    """LeRobot's columns. ``next.done`` is true on an episode's last step; ``task_index`` is the place in ``envs.TASKS``."""
     count = len(data.episode)
     last = _last(data.episode)
     starts = np.flatnonzero(np.append(True, last[:-1]))
     frame = np.arange(count) - np.repeat(starts, np.diff(np.append(starts, count)))
 
-    def vectors(values: np.ndarray) -> pa.Array:
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), pa.float32()), values.shape[1])
-
     return pa.table(
         {
-            "observation.state": vectors(data.obs),
-            "action": vectors(data.action),
+            "observation.state": columns.column(data.obs),
+            "action": columns.column(data.action),
             "episode_index": data.episode + first_episode,
             "frame_index": frame,
             "timestamp": (frame * dt).astype(np.float32),
@@ -140,11 +139,12 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     manifest_file = folder / "manifest.json"
     made_by = _identity(config, members)
     if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
+        _complete(folder)
         return manifest_file
     began = time.monotonic()
     env = envs.make(task, noise_std=config.noise_std)
     recorder = Recorder(env, expert_config)
-    manifest_file.unlink(missing_ok=True)
+    _clear(folder)
     parts: list[dict[str, Any]] = []
     step_count = episode_count = solved = 0
     total_disagreement = 0.0
@@ -153,7 +153,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
             expert_steps, expert_index, disagreement = recorder(
                 members, shares, seed=config.seed, part=len(parts), episodes=config.batch
             )
-            path = folder / f"part-{len(parts):04d}.parquet"
+            name = lerobot.data_file(len(parts))
             table = _table(
                 expert_steps,
                 first_episode=episode_count,
@@ -161,8 +161,8 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
                 task=envs.TASKS.index(task),
                 dt=env.control_dt,
             )
-            files.write_parquet(path, table)
-            parts.append({"file": path.name, "sha256": files.sha256(path), "steps": len(expert_steps.episode)})
+            files.write_parquet(folder / name, table)
+            parts.append({"file": name, "sha256": files.sha256(folder / name), "steps": len(expert_steps.episode)})
             parts[-1]["episodes_per_expert"] = np.bincount(expert_index, minlength=len(members)).tolist()
             step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
             solved += int(expert_steps.success.sum())
@@ -182,7 +182,48 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
         "versions": versions.collect(),
     }
     files.write_manifest(manifest_file, manifest)
+    _complete(folder)
     return manifest_file
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Take away what an earlier recording left, the manifest first: without it nothing here counts as data."""
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for path in folder.glob("part-*.parquet"):
+        path.unlink()
+    for name in ("meta", "data"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _complete(folder: pathlib.Path) -> None:
+    """Make a LeRobot data set of recorded parts, also of those that an earlier version left beside the manifest.
+
+    Nothing is played, and no digest that a policy's recipe holds changes. Killed at any point, it goes on from there.
+    """
+    manifest = files.read_manifest(folder / "manifest.json", "parts")
+    names = [lerobot.data_file(number) for number in range(len(manifest["parts"]))]
+    if [part["file"] for part in manifest["parts"]] != names:
+        moved = [_moved(folder, part, name) for part, name in zip(manifest["parts"], names, strict=True)]
+        files.write_manifest(folder / "manifest.json", {**manifest, "parts": moved})
+    for path in folder.glob("part-*.parquet"):
+        path.unlink()
+    if not (folder / lerobot.INFO_FILE).exists():
+        metadata.write(folder, names, tasks=envs.TASKS, fps=round(1 / task_env.CONTROL_DT))
+
+
+def _moved(folder: pathlib.Path, part: dict[str, Any], name: str) -> dict[str, Any]:
+    """A copy of a part where LeRobot looks for it. Lists of one action become plain numbers, as LeRobot has them.
+
+    The part's ``sha256`` stays that of what was recorded; ``file_sha256`` is that of such a copy.
+    """
+    table = _read_part(folder, part)
+    action = columns.matrix(table["action"])
+    if action.shape[1] > 1 or not columns.is_vector(table["action"].type):
+        files.write_whole(folder / name, (folder / part["file"]).read_bytes())
+        return {**part, "file": name}
+    table = table.set_column(table.column_names.index("action"), "action", columns.column(action))
+    files.write_parquet(folder / name, table)
+    return {**part, "file": name, "file_sha256": files.sha256(folder / name)}
 
 
 def _identity(config: settings.GenerateDataConfig, members: list[experts.Expert]) -> dict[str, Any]:
@@ -228,27 +269,22 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, 
         remedy = f"make it with `python scripts/generate_data.py task={task}`"
         raise errors.ConfigError(f"{folder}: no manifest.json, so no finished data set; {remedy}")
     manifest = files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
-    tables = []
-    for part in manifest["parts"]:
-        path = folder / part["file"]
-        if not path.is_file() or files.sha256(path) != part["sha256"]:
-            raise errors.ConfigError(
-                f"{path}: missing or changed since it was written; delete {folder} and make it again"
-            )
-        tables.append(parquet.read_table(path))
-    table = pa.concat_tables(tables)
-
-    def vectors(name: str) -> np.ndarray:
-        column = table[name].combine_chunks()
-        return column.flatten().to_numpy().reshape(len(column), -1)
-
+    table = pa.concat_tables([_read_part(folder, part) for part in manifest["parts"]])
     steps = ExpertSteps(
-        vectors("observation.state"),
-        vectors("action"),
+        columns.matrix(table["observation.state"]),
+        columns.matrix(table["action"]),
         table["episode_index"].to_numpy(),
         table["next.success"].to_numpy(),
     )
     return steps, manifest
+
+
+def _read_part(folder: pathlib.Path, part: dict[str, Any]) -> pa.Table:
+    """A part whose checksum is verified. Raises ConfigError."""
+    path = folder / part["file"]
+    if not path.is_file() or files.sha256(path) != part.get("file_sha256", part["sha256"]):
+        raise errors.ConfigError(f"{path}: missing or changed since it was written; delete {folder} and make it again")
+    return parquet.read_table(path)
 
 
 def episode_ends(episode: np.ndarray) -> np.ndarray:
@@ -257,8 +293,12 @@ def episode_ends(episode: np.ndarray) -> np.ndarray:
     return after_last[np.searchsorted(after_last, np.arange(len(episode)), side="right")]
 
 
-def action_chunks(action: Array, end: Array, index: Array, *, horizon: int) -> Array:
-    """Action chunks [K, H, A] that begin at steps ``index`` [K]; what lies past an episode's end is 0, never its successor's."""
+def action_chunks(action: Array, end: Array, index: Array, *, horizon: int, holds_last: bool = False) -> Array:
+    """Action chunks [K, H, A] that begin at steps ``index`` [K].
+
+    What lies past an episode's end is 0, or the last action if that is held; never its successor's.
+    """
     steps = index[:, None] + jnp.arange(horizon)[None]
-    inside = steps < end[index][:, None]
-    return jnp.where(inside[:, :, None], action[jnp.minimum(steps, action.shape[0] - 1)], 0.0)
+    last = end[index][:, None] - 1
+    chunks = action[jnp.minimum(steps, last)]
+    return chunks if holds_last else jnp.where((steps <= last)[:, :, None], chunks, 0.0)

@@ -1,9 +1,11 @@
-"""Train a flow policy on a task's expert data: AdamW, one jitted scan an epoch, resumable after each epoch."""
+"""Train a flow policy on a task's expert data, or on a LeRobot data set: AdamW, one jitted scan an epoch, resumable."""
 
 import dataclasses
 import functools
 import pathlib
+import re
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +15,10 @@ import optax
 from jax import Array
 
 from rtc_bench import envs
-from rtc_bench.common import devices, errors, progress, versions
+from rtc_bench.common import devices, errors, progress, schema, versions
+from rtc_bench.common.lerobot import reader
 from rtc_bench.evaluation import evaluator
-from rtc_bench.policies import checkpoint, flow
+from rtc_bench.policies import checkpoint, flow, normalised
 from rtc_bench.strategies import naive
 from rtc_bench.training import expert_data, settings
 
@@ -36,12 +39,17 @@ class FlowTrainingState(NamedTuple):
 
 
 class FlowTrainer:
-    """Epochs of flow matching, one jitted scan each."""
+    """Epochs of flow matching, one jitted scan each.
 
-    def __init__(self, config: settings.TrainFlowConfig, data: expert_data.ExpertSteps):
-        self.config = config
+    ``foreign`` data are in units that are not ours: a state of small numbers is scaled up as well, past an episode's end the
+    last action is held, since 0 need not be rest there, and there may be too few for the whole warm-up.
+    """
+
+    def __init__(self, config: settings.TrainFlowConfig, data: expert_data.ExpertSteps, *, foreign: bool = False):
+        self.config, self.foreign = config, foreign
         self.mean = data.obs.mean(0)
-        self.std = np.maximum(data.obs.std(0), 1e-2)  # what hardly varies is not blown up
+        # What hardly varies is not blown up.
+        self.std = deviation(data.obs) if foreign else np.maximum(data.obs.std(0), 1e-2)
         end = expert_data.episode_ends(data.episode).astype(np.int32)
         self.data = TrainingData(
             jnp.asarray((data.obs - self.mean) / self.std), jnp.asarray(data.action), jnp.asarray(end)
@@ -50,7 +58,10 @@ class FlowTrainer:
         self.flow_config = flow.FlowConfig(data.obs.shape[1], data.action.shape[1], **sizes)
         self.updates = max(1, len(end) // config.batch)  # an epoch
         rates = {name: getattr(config, name) for name in _RATES}
-        self.optimiser = build_optimiser(self.updates * config.epochs, **rates)
+        total = self.updates * config.epochs
+        if foreign:
+            rates["warmup"] = min(config.warmup, total // 10)
+        self.optimiser = build_optimiser(total, **rates)
         self._epoch = jax.jit(self._run_updates)
 
     def initial_state(self) -> FlowTrainingState:
@@ -71,7 +82,8 @@ class FlowTrainer:
         def update(state: FlowTrainingState, batch) -> tuple[FlowTrainingState, Array]:
             index, key = batch
             time_key, noise_key = jax.random.split(key)
-            action = expert_data.action_chunks(data.action, data.end, index, horizon=self.flow_config.horizon)
+            shape = {"horizon": self.flow_config.horizon, "holds_last": self.foreign}
+            action = expert_data.action_chunks(data.action, data.end, index, **shape)
             draws = {
                 "time": jax.random.uniform(time_key, index.shape),
                 "noise": jax.random.normal(noise_key, action.shape),
@@ -99,6 +111,12 @@ def build_optimiser(
     return optax.chain(optax.clip_by_global_norm(gradient_clip), optax.adamw(schedule, weight_decay=weight_decay))
 
 
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Standard deviation [D] of [N, D]; 1 where values differ by no more than roundings of float32 could."""
+    std = values.std(0, dtype=np.float64)
+    return np.where(std > 1e-6 * np.abs(values).max(0), std, 1.0).astype(np.float32)
+
+
 _RATES = ("learning_rate", "warmup", "anneal", "gradient_clip", "weight_decay")
 _SIZES = ("horizon", "layers", "channels", "channel_hidden", "token_hidden")
 
@@ -115,15 +133,61 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
     task = envs.tasks.check_name(config.task)
     devices.setup()
     data, manifest = expert_data.load(config.data, task)
-    deciding_settings = {
-        name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "data")
-    }
-    recipe = {"settings": deciding_settings, "data": [part["sha256"] for part in manifest["parts"]]}
-    folder = pathlib.Path(config.out) / task
+    recipe = {"settings": _settings(config, _KEYS), "data": [part["sha256"] for part in manifest["parts"]]}
+    card = {"interface": manifest["interface"]}
+    card["data"] = {name: manifest[name] for name in ("steps", "episodes", "solve_rate")}
+    return _train(config, lambda: FlowTrainer(config, data), recipe, card, functools.partial(solve_rate, config))
+
+
+def train_foreign(config: settings.TrainFlowConfig) -> pathlib.Path:
+    """The same for the LeRobot data set in the folder ``config.data``, under any name. There is no simulator to measure it in.
+
+    Actions are in the data's units, which may be pixels or radians. The policy learns them less their mean, over their
+    standard deviation: as wide as the noise that flow matching begins with, and not at the mercy of the one wildest action,
+    as a scaling by minimum and maximum is. The header holds both (``policies.normalised``); our own tasks' actions lie in
+    [-1, 1] and are learned as they are. Raises ConfigError.
+    """
+    if not isinstance(config.task, str) or not re.fullmatch(r"\w[\w.-]*", config.task) or config.task == "all":
+        raise errors.ConfigError(f"task={config.task!r} cannot name a policy; give one name of letters, digits and _")
+    if config.task in envs.TASKS:
+        raise errors.ConfigError(
+            f"task={config.task} is a task of ours, and data={config.data} is itself a LeRobot data set; give data= the "
+            "folder that it lies in, or another name"
+        )
+    devices.setup()
+    keys = {"state_keys": schema.as_tuple(config.state_key), "action_key": config.action_key}
+    frames = reader.load(config.data, **keys)
+    mean, std = frames.action.mean(0, dtype=np.float64).astype(np.float32), deviation(frames.action)
+    nobody_says = np.zeros(len(frames.episode), bool)
+    data = expert_data.ExpertSteps(frames.state, (frames.action - mean) / std, frames.episode, nobody_says)
+    described = {**keys, "state_keys": list(keys["state_keys"])}
+    recipe = {"settings": _settings(config, _KEYS + _EVALUATION), "data": frames.digests, **described}
+    sizes = {"steps": len(frames.episode), "episodes": len(np.unique(frames.episode)), "fps": frames.fps}
+    card = {"interface": normalised.INTERFACE, "action": normalised.header(mean, std), "data": {**sizes, **described}}
+    return _train(config, lambda: FlowTrainer(config, data, foreign=True), recipe, card, None)
+
+
+_KEYS = ("out", "data", "state_key", "action_key")  # settings that do not decide what is learned from the same data
+_EVALUATION = ("flow_steps", "eval_every", "eval_episodes", "noise_std")
+
+
+def _settings(config: settings.TrainFlowConfig, without: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in without}
+
+
+def _train(
+    config: settings.TrainFlowConfig,
+    build_trainer: Callable[[], FlowTrainer],
+    recipe: dict[str, Any],
+    card: dict[str, Any],
+    measure: Callable[[flow.FlowPolicy], float] | None,
+) -> pathlib.Path:
+    """The policy of a recipe, in ``<out>/<task>/<task>.safetensors``; ``measure`` is its solve rate, if any can be had."""
+    task, folder = config.task, pathlib.Path(config.out) / config.task
     policy_file, resume_file = folder / f"{task}.safetensors", folder / "resume.safetensors"
     if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
         return policy_file
-    trainer = FlowTrainer(config, data)
+    trainer = build_trainer()
     state, weak, log = trainer.initial_state(), None, []
     if resume_file.exists():
         arrays, header = checkpoint.load(resume_file, kind="flow-resume")
@@ -140,24 +204,17 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
             if number + 1 == config.weak_epoch:
                 # For contrast alone: half precision will do.
                 weak = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.params)
-            if config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs:
-                log[-1]["solve_rate"] = solve_rate(config, trainer.policy(state, None))
+            due = config.eval_every and (number + 1) % config.eval_every == 0 and number + 1 < config.epochs
+            if measure and due:
+                log[-1]["solve_rate"] = measure(trainer.policy(state, None))
             header = {"kind": "flow-resume", "recipe": recipe, "log": log}
             checkpoint.save(resume_file, {"learner": checkpoint.pack_leaves(state), "weak": weak}, header)
             rates = [entry["solve_rate"] for entry in log if "solve_rate" in entry]
             advance(number + 1, config.epochs, f"loss {loss:.4f}" + (f", solves {rates[-1]:.2f}" if rates else ""))
     policy = trainer.policy(state, weak)
-    model_card = {
-        "task": task,
-        "interface": manifest["interface"],
-        "recipe": recipe,
-        "data": {name: manifest[name] for name in ("steps", "episodes", "solve_rate")},
-        "epochs": config.epochs,
-        "solve_rate": solve_rate(config, policy),
-        "episodes": config.eval_episodes,
-        "log": log,
-        "versions": versions.collect(),
-    }
-    checkpoint.save_flow(policy_file, policy, model_card)
+    card = {"task": task, "recipe": recipe, **card, "epochs": config.epochs, "log": log, "versions": versions.collect()}
+    if measure:
+        card |= {"solve_rate": measure(policy), "episodes": config.eval_episodes}
+    checkpoint.save_flow(policy_file, policy, card)
     resume_file.unlink(missing_ok=True)
     return policy_file

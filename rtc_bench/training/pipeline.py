@@ -1,11 +1,13 @@
-"""The stages from nothing to a policy, over several tasks: experts, data, flow policies."""
+"""The stages from nothing to a policy, over several tasks: experts, data, flow policies; and flow policies of foreign data."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 from rtc_bench import envs
 from rtc_bench.common import errors
+from rtc_bench.common.lerobot import reader
 from rtc_bench.policies import checkpoint
 from rtc_bench.training import expert_data, expert_training, flow_training, search, settings
 
@@ -25,8 +27,15 @@ def generate_data(config: settings.GenerateDataConfig) -> None:
 
 
 def train_flows(config: settings.TrainFlowConfig) -> None:
-    """Stage 3. Raises as stage 1 does."""
-    _over_tasks(flow_training.train, config)
+    """Stage 3, or a policy of the LeRobot data set that ``config.data`` is. Raises as stage 1 does, and ConfigError."""
+    if config.data != settings.TrainFlowConfig.data and not pathlib.Path(config.data).is_dir():
+        raise errors.ConfigError(
+            f"data={config.data}: no such folder; make it with `python scripts/generate_data.py`, or give a LeRobot data set"
+        )
+    if reader.is_data_set(config.data):
+        flow_training.train_foreign(config)
+    else:
+        _over_tasks(flow_training.train, config)
 
 
 def _over_tasks(stage: Callable[[Any], Any], config: Any) -> None:

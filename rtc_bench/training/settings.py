@@ -117,10 +117,12 @@ class GenerateDataConfig(schema.Settings):
 
 @dataclasses.dataclass(frozen=True)
 class TrainFlowConfig(schema.Settings):
-    """Flow-policy training on a task's data."""
+    """Flow-policy training on a task's data, or on a LeRobot data set."""
 
-    task: Any  # a name, a list, or all
-    data: str = "data"
+    task: Any  # a name, a list, or all; of a LeRobot data set a name of your choice
+    data: str = "data"  # folder that generate_data.py filled, or a LeRobot data set (format v3.0) of states and actions
+    state_key: Any = "observation.state"  # of a LeRobot data set: the state, or a list of features that make it up
+    action_key: str = "action"  # of a LeRobot data set
     horizon: int = policies.PREDICTION_HORIZON
     layers: int = 3
     channels: int = 64
@@ -147,6 +149,9 @@ class TrainFlowConfig(schema.Settings):
         schema.at_least(self, noise_std=0, learning_rate=0, weight_decay=0, gradient_clip=0)
         schema.check_shares(self, "anneal")
         schema.check_seed(self.seed)
+        names = self.state_key if isinstance(self.state_key, list | tuple) else [self.state_key]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise errors.ConfigError(f"state_key={self.state_key!r} names no feature; give a name or a list of names")
         if self.channels % 2:
             raise errors.ConfigError(
                 f"channels={self.channels} is odd; half of them are sines, half cosines: give an even number"

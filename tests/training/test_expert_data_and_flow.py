@@ -142,9 +142,9 @@ def test_generating_again_changes_nothing(data):
 
 def test_a_changed_file_is_refused(data):
     config, manifest_file = data
-    part = manifest_file.parent / "part-0000.parquet"
+    part = manifest_file.parent / "data" / "chunk-000" / "file-000.parquet"
     part.write_bytes(part.read_bytes()[:-1])
-    with pytest.raises(errors.ConfigError, match=r"part-0000.parquet: missing or changed"):
+    with pytest.raises(errors.ConfigError, match=r"file-000.parquet: missing or changed"):
         expert_data.load(config.out, "catapult")
 
 
@@ -170,6 +170,15 @@ def test_no_chunk_crosses_an_episodes_edge():
         [55, 0, 0, 0],
     ]
     assert chunks.tolist() == wanted
+    held = expert_data.action_chunks(action, jnp.asarray(end), jnp.arange(6), horizon=4, holds_last=True)[..., 0]
+    assert held.tolist() == [
+        [0, 1, 2, 2],
+        [1, 2, 2, 2],
+        [2, 2, 2, 2],
+        [13, 14, 14, 14],
+        [14, 14, 14, 14],
+        [55, 55, 55, 55],
+    ]
 
 
 def test_training_learns_and_keeps_a_weak_policy(data, small_flow, tmp_path):
