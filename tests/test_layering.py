@@ -20,7 +20,7 @@ MAY_IMPORT = {  # from the ground up: a room imports only rooms above it in this
     "training": ("common", "envs", "policies", "strategies", "evaluation"),
     "method_training": ("common", "envs", "policies", "strategies", "evaluation", "training"),
     "analysis": ("common", "evaluation"),
-    "reporting": ("common", "envs", "policies", "strategies", "evaluation", "analysis"),
+    "reporting": ("common", "envs", "policies", "strategies", "realtime", "evaluation", "analysis"),
     "commands": ("common", "strategies", "evaluation", "analysis", "reporting"),
 }
 LINKS = ("envs", "policies")  # of the package, to folders beside it

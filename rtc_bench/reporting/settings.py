@@ -3,10 +3,11 @@
 import dataclasses
 import glob
 import os.path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rtc_bench import envs
 from rtc_bench.common import errors, schema
+from rtc_bench.evaluation import settings as evaluation_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,3 +79,60 @@ class RankMethodsConfig(schema.Settings):
             run: sorted(map(os.path.dirname, glob.glob(f"{run}/results.csv"))) for run in schema.as_tuple(self.run)
         }
         return tuple(folder for run, folders in folders_by_run.items() for folder in folders or [run])
+
+
+CLOCK_ESTIMATES = ("max", "quantile", "constant")  # what can be known while the clock runs
+LONGEST_LATENCY = 2000  # milliseconds
+
+
+@dataclasses.dataclass(frozen=True)
+class RealtimeConfig(schema.Settings):
+    """Episodes of one task on a real clock."""
+
+    task: str
+    strategy: str | tuple[str, ...] = ("naive", "rtc")  # a name, package.module:Class or file.py:Class, or a list
+    latency: Any = 0  # milliseconds that inference takes longer: a number, a trace (wired, wireless, a file), or a list
+    delay: int = 1  # d, control steps: the first estimate, and what horizon=auto goes by
+    horizon: str | int = "auto"  # s, control steps between two requests, at least: auto = max(d, 1)
+    delay_estimate: str = "max"  # of the delays seen so far: max (Algorithm 1), quantile, or constant (d)
+    delay_options: dict = dataclasses.field(default_factory=dict)  # of the estimate: window, quantile
+    underrun: str = (
+        "hold"  # the action where chunks ran out: hold (the last), zero, or repeat (the newest chunk's last)
+    )
+    hz: float = 30.0  # control steps a second; the task's own rate is 30
+    episodes: int = 8  # for every strategy and latency, of those that a sweep with this seed plays
+    predicted: int = 256  # episodes that the evaluator plays under such delays
+    policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors
+    weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
+    interface: str = "compact"  # what the policy was made for: compact or kinetix
+    seed: int = 0  # of actuation and flow noise
+    options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
+    out: str | None = None  # folder; null: results/realtime-<digest of these settings>
+
+    def __post_init__(self):
+        schema.at_least(self, predicted=1, hz=1)
+        schema.one_of(self, delay_estimate=CLOCK_ESTIMATES)
+        if self.horizon == "all":
+            raise errors.ConfigError("horizon=all: a clock keeps one execution horizon; give a number, or auto")
+        if not self.latencies:
+            raise errors.ConfigError("latency=[] is empty; name one or more, or leave latency= away")
+        for latency in self.latencies:
+            if not isinstance(latency, str):
+                schema.check_finite("latency", latency)
+                if not 0 <= latency <= LONGEST_LATENCY:
+                    raise errors.ConfigError(
+                        f"latency={latency} is out of range; give milliseconds from 0 to {LONGEST_LATENCY}, or a trace"
+                    )
+        _ = self.sweep  # whose checks these are
+
+    @property
+    def latencies(self) -> tuple[float | str, ...]:
+        """Milliseconds or traces, always as a tuple."""
+        return tuple(self.latency) if isinstance(self.latency, list | tuple) else (self.latency,)
+
+    @property
+    def sweep(self) -> evaluation_settings.SweepConfig:
+        """The settings that a sweep has as well."""
+        sweep_fields = {field.name for field in dataclasses.fields(evaluation_settings.SweepConfig)} - {"out"}
+        common = {field.name for field in dataclasses.fields(self)} & sweep_fields
+        return evaluation_settings.SweepConfig(**{name: getattr(self, name) for name in common})
