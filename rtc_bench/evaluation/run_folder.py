@@ -73,6 +73,17 @@ def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
     return LoadedRuns(list(rows.values()), cells, manifests, [line.format(**session) for session in sessions])
 
 
+def load_scenarios(folders: Sequence[pathlib.Path | str]) -> list[LoadedRuns]:
+    """Like ``load``, but folders with other settings of delay stand beside each other: one for each of such settings."""
+    by_delay: dict[str, list[pathlib.Path]] = {}
+    for folder in map(pathlib.Path, folders):
+        manifest = folder / MANIFEST
+        settings = files.read_manifest(manifest, "settings") if manifest.is_file() else {"settings": {}}
+        values = [_setting(settings, name) for name in CONSTANT_DELAY]
+        by_delay.setdefault(json.dumps(values, sort_keys=True), []).append(folder)
+    return [load(own) for own in by_delay.values()]
+
+
 def _read_cells(folder: pathlib.Path) -> list[tuple[results.Row, episodes.Episodes]]:
     rows = results.read(folder / "results.csv")
     cells = _read_episodes(folder, rows)

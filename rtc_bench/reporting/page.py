@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import files, tables
 from rtc_bench.evaluation import chunk_cost, run_folder
-from rtc_bench.reporting import figures, result_tables
+from rtc_bench.reporting import delays, figures, result_tables
 from rtc_bench.strategies import base
 
 STYLE = """
@@ -61,11 +61,12 @@ class Report(NamedTuple):
     costs: Sequence[chunk_cost.ChunkCost]
     film: CaptionedFilm | str  # or why there is none
     needs: Mapping[str, Sequence[str]]  # strategy -> of ``strategies.base.NEEDS``
+    delay_section: delays.DelaySection | None = None  # where they vary
 
 
 def write(path: pathlib.Path, contents: Report) -> None:
     """The page."""
-    runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, film, needs = contents
+    runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, film, needs, delay_section = contents
     curves, horizons = figures.rates_over_delay(runs.rows), figures.rates_over_horizon(runs.rows)
     single_delays = [comparison for comparison in comparisons if comparison.delay is not None]
     sentences = _sentences(single_delays)
@@ -94,6 +95,8 @@ def write(path: pathlib.Path, contents: Report) -> None:
     if ranking_of_all_pairs:
         parts.append(f"<h2>{ALL_PAIRS}</h2>{_table(ranking_of_all_pairs)}")
     parts.append(f"<h2>Smoothness</h2>{_panels([figures.boundary_changes(runs.rows)], large=True)}")
+    if delay_section:
+        parts += _delays(delay_section)
     if costs:
         parts.append(f"<h2>What a chunk costs</h2>{_table(result_tables.chunk_costs(costs))}")
         parts.append(
@@ -182,9 +185,24 @@ def _table(table: tables.Table, classes: Sequence[str] = ()) -> str:
     return f"<div class=table><table><thead>{line(table.header, 'th')}</thead><tbody>{rows}</tbody></table></div>"
 
 
+def _delays(section: delays.DelaySection) -> list[str]:
+    """As HTML."""
+    parts = [f"<h2>Delay as it is</h2>{_panels(section.figures, large=True)}{_table(section.table)}"]
+    parts.append(
+        "<p class=quiet>Means over the tasks that all of these runs have. An underrun is a control step at which the "
+        "chunks have run out; a misestimate is a request that was told another delay than it met.</p>"
+    )
+    if section.timeline:
+        parts.append(_picture(section.timeline, section.caption, "image/png"))
+    return [*parts, "" if section.timeline else f"<p>{html.escape(section.caption)}</p>"]
+
+
+def _picture(path: pathlib.Path, caption: str, kind: str) -> str:
+    data, caption = base64.b64encode(path.read_bytes()).decode(), html.escape(caption)
+    return f'<p>{caption}</p><img alt="{caption}" src="data:{kind};base64,{data}">'
+
+
 def _film(film: CaptionedFilm | str) -> str:
     if isinstance(film, str):
         return f"<p>{html.escape(film)}</p>"
-    data = base64.b64encode(film.path.read_bytes()).decode()
-    caption = html.escape(film.caption)
-    return f'<p>{caption}</p><img alt="{caption}" src="data:image/gif;base64,{data}">'
+    return _picture(film.path, film.caption, "image/gif")

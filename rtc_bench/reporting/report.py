@@ -11,7 +11,7 @@ from rtc_bench.common import devices, errors, files, tables
 from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.policies import checkpoint, flow
-from rtc_bench.reporting import figures, film, page, result_tables
+from rtc_bench.reporting import delays, figures, film, page, result_tables
 from rtc_bench.reporting import settings as reporting_settings
 from rtc_bench.strategies import base, registry
 
@@ -26,8 +26,12 @@ def write_summary(runs: run_folder.LoadedRuns, folder: pathlib.Path) -> None:
 
 
 def report(config: reporting_settings.ReportConfig) -> pathlib.Path:
-    """Report one run folder, or several merged. Raises ConfigError if they hold no results or do not go together."""
-    runs = run_folder.load(config.runs)
+    """Report one run folder, or several merged; the first ones' settings of delay, and the others beside them.
+
+    Raises ConfigError if they hold no results or do not go together.
+    """
+    scenarios = run_folder.load_scenarios(config.runs)
+    runs = scenarios[0]
     outcomes, baseline = paired_comparison.PairedOutcomes(runs), config.baseline or _default_baseline(runs)
     comparisons = paired_comparison.against_baseline(outcomes, baseline)
     folder = pathlib.Path(config.out or pathlib.Path(config.runs[0]) / "report")
@@ -42,6 +46,7 @@ def report(config: reporting_settings.ReportConfig) -> pathlib.Path:
     costs, captioned_film, needs = _costs_film_and_needs(runs, baseline, folder)
     ranking_of_all_pairs = _ranking_of_all_pairs(runs, baseline)
     contents = page.Report(runs, outcomes, baseline, comparisons, ranking_of_all_pairs, costs, captioned_film, needs)
+    contents = contents._replace(delay_section=delays.section(scenarios, folder))
     page.write(folder / "index.html", contents)
     files.write_whole(folder / "results.md", _appendix(contents).encode())
     result_tables.show_solve_rates(runs.rows)
@@ -71,6 +76,8 @@ def _appendix(contents: page.Report) -> str:
         titled[page.ALL_PAIRS] = contents.ranking_of_all_pairs
     if contents.costs:
         titled["Milliseconds a chunk"] = result_tables.chunk_costs(contents.costs)
+    if contents.delay_section:
+        titled["Delay as it is"] = contents.delay_section.table
     for title, table in titled.items():
         parts += [f"## {title}", "", *tables.markdown(table), ""]
     return "\n".join(parts)

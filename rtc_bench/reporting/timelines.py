@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rtc_bench.common import plotting
 
-STEPS_SHOWN = 60  # control steps
+STEPS_SHOWN = 32  # control steps
 
 
 class Chunk(NamedTuple):
@@ -30,7 +30,8 @@ def of_episode(delays: Sequence[int], *, horizon: int, prediction_horizon: int, 
 
     For strategies whose chunks begin at their request, see ``evaluation.execution.timeline``.
     """
-    chunks, underruns, asked = [Chunk(0, 0, [])], [], 0
+    chunks, asked = [Chunk(0, 0, [])], 0
+    underruns: list[int] = []
     acting = chunks[0]
     for delay in delays:
         chunk = Chunk(asked, asked + delay, [])

@@ -1,0 +1,94 @@
+"""Delay as it is: what a report shows of runs whose delays vary, or whose strategies are told wrong ones."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rtc_bench.analysis import delay_scenarios
+from rtc_bench.common import tables
+from rtc_bench.evaluation import results, run_folder, sweep_inputs
+from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.policies import checkpoint
+from rtc_bench.reporting import figures, timelines
+
+
+class DelaySection(NamedTuple):
+    """A table, diagrams over delay, and the timeline of one episode."""
+
+    table: tables.Table
+    figures: list[figures.Figure]
+    timeline: pathlib.Path | None  # PNG
+    caption: str
+
+
+def section(scenarios: Sequence[run_folder.LoadedRuns], folder: pathlib.Path) -> DelaySection | None:
+    """Of runs with a delay model or estimate each; delays.csv and timeline.png go to ``folder``.
+
+    None where the delay is constant and told throughout.
+    """
+    varying = [runs for runs in scenarios if any(_recorded(runs).values())]
+    if not varying and len(scenarios) == 1:
+        return None
+    summaries = delay_scenarios.summarise(scenarios)
+    tables.write([{"scenario": item.scenario, **vars(item)} for item in summaries], folder / "delays.csv")
+    drawings = [
+        _figure("solve rate over p95 of delay", delay_scenarios.over_p95(summaries), "p95 of delay (control steps)")
+    ]
+    for (model, delay), curves in delay_scenarios.over_misestimate(summaries).items():
+        title = f"misled: {model}, d = {delay}"
+        drawings.append(_figure(title, curves, "told too many (control steps)"))
+    for number, figure in enumerate(drawings, start=1):
+        figures.save(figure, folder / f"delays_{number}.png", folder / f"delays_{number}.pdf")
+    timeline, caption = _timeline(varying, folder / "timeline.png")
+    return DelaySection(_table(summaries), drawings, timeline, caption)
+
+
+def _figure(title: str, curves: dict, x_label: str) -> figures.Figure:
+    return figures.Figure([figures.Panel(title, curves)], x_label, "solve rate", "bands: 95 % intervals")
+
+
+def _table(summaries: Sequence[delay_scenarios.ScenarioRate]) -> tables.Table:
+    header = ("delay", "strategy", "d", "solve rate [95 %]", "delay p50, p95, p99", "underruns", "misestimates")
+    lines = []
+    for item in sorted(summaries, key=lambda item: (item.delay, -item.solve_rate)):
+        percentiles = (item.delay_p50, item.delay_p95, item.delay_p99)
+        met = ", ".join("?" if value is None else f"{value:.3g}" for value in percentiles)
+        shares = ["?" if v is None else f"{v:.1%}" for v in (item.underrun_share, item.misestimate_share)]
+        smoothness = ["?" if v is None else f"{v:.3f}" for v in (item.boundary_change, item.boundary_jerk)]
+        rate = f"{item.solve_rate:.2f} [{item.low:.2f}, {item.high:.2f}]"
+        lines.append([item.scenario, item.strategy, str(item.delay), rate, met, *shares, *smoothness])
+    order = {scenario: number for number, scenario in enumerate(dict.fromkeys(item.scenario for item in summaries))}
+    lines.sort(key=lambda line: (order[line[0]], int(line[2])))
+    return tables.Table((*header, "jump at boundaries", "jerk there"), lines, lead=2)
+
+
+def _recorded(runs: run_folder.LoadedRuns) -> dict[results.Cell, bool]:
+    """Whether delays were recorded, cell by cell."""
+    return {cell: any(own["delays"]) for cell, own in runs.episodes.items()}
+
+
+def _timeline(varying: Sequence[run_folder.LoadedRuns], path: pathlib.Path) -> tuple[pathlib.Path | None, str]:
+    """Of the episode of the first such run that ran out of chunks most often; and what it shows, or why there is none."""
+    for runs in varying:
+        cells = {cell: own for cell, own in runs.episodes.items() if _recorded(runs)[cell]}
+        cell, own = max(cells.items(), key=lambda item: int(item[1]["underruns"].max()))
+        task, strategy, delay, horizon = cell
+        number = int(np.argmax(own["underruns"]))
+        config = evaluation_settings.SweepConfig.from_mapping({**runs.manifests[0]["settings"], "task": task})
+        try:
+            header = checkpoint.read_header(sweep_inputs.checkpoint_files(config)[task])
+        except (ValueError, KeyError) as error:
+            return None, f"The run's policy is not here any more, so there is no timeline: {error}"
+        timeline = timelines.of_episode(
+            list(own["delays"][number]),
+            horizon=horizon,
+            prediction_horizon=header["config"]["horizon"],
+            length=int(own["length"][number]),
+        )
+        scenario = delay_scenarios.describe(runs.manifests[0]["settings"])[0]
+        timelines.save({f"{task}, {strategy}, {scenario}": timeline}, path)
+        episode = f"seed {own['seed'][number]}, episode {own['episode'][number]}"
+        return path, f"{task} under {strategy} ({scenario}), d = {delay}, s = {horizon}, {episode}"
+    return None, ""
