@@ -59,6 +59,7 @@ class Rtc(base.Strategy):
     max_guidance_weight: float = 5.0  # beta
     part: ClassVar[int | None] = 32
     takes_gradients: ClassVar[bool] = True
+    takes_velocity: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

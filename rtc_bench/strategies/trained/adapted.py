@@ -16,6 +16,7 @@ class Adapted(base.Strategy):
     """Acts by the policy with low-rank adapters, which its training stage fits to ``objective``."""
 
     rank: ClassVar[int] = 8
+    takes_velocity: ClassVar[bool] = True
 
     def initial_weights(self, policy, key):
         """Adapters that change nothing."""
