@@ -24,7 +24,7 @@ _REMEDIES = {  # what JAX raises -> what was done, and what to do
 
 
 def parts(target: str) -> tuple[str, str]:
-    """"folder/file.py:Name", "package.module:Name" or "package.module.Name" as file or module, and name."""
+    """ "folder/file.py:Name", "package.module:Name" or "package.module.Name" as file or module, and name."""
     source, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
     return source, name
 
@@ -38,9 +38,7 @@ def load_module(target: str, kind: str, error_type: type[errors.ConfigError]) ->
         raise error_type(f"{kind} {target!r} cannot be imported: {error}; check the path and PYTHONPATH") from error
     except Exception as error:  # whatever the code of a foreign module does
         line = line_of(error, source)
-        raise error_type(
-            f"{kind} {target!r} cannot be imported: {type(error).__name__}: {error} ({line})"
-        ) from error
+        raise error_type(f"{kind} {target!r} cannot be imported: {type(error).__name__}: {error} ({line})") from error
 
 
 def _from_module(name: str) -> types.ModuleType:

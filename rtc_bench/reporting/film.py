@@ -77,7 +77,7 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
         )
         strategies, path = (
             sweep_inputs.build_strategies(sweep_config),
-            sweep_inputs.checkpoint_files(sweep_config)[config.task],
+            sweep_inputs.policy_sources(sweep_config)[config.task],
         )
         task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path, strategies)
         env, policy = task_policy.env, task_policy.policy

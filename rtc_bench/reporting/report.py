@@ -141,7 +141,7 @@ def load_task_policy(
     config = dataclasses.replace(
         _sweep_config(manifest), task=task, strategy=tuple(specs[name] for name in strategies), options={}
     )
-    task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.checkpoint_files(config)[task], strategies)
+    task_policy = sweep_inputs.load_task_policy(config, task, sweep_inputs.policy_sources(config)[task], strategies)
     recorded = {name: digest for m in runs.manifests for name, digest in m["identity"].items()}
     for name, digest in sweep_inputs.digests({task: task_policy}, {}).items():
         if digest != recorded.get(name):

@@ -13,6 +13,7 @@ from rtc_bench.strategies import base
 
 BATCH = 3  # episodes
 
+
 class BrokenStrategy(errors.ConfigError):
     """A strategy's own code fails or breaks a rule; the message names file, line, class and rule."""
 
