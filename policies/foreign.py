@@ -12,7 +12,7 @@ FileNotFoundError::
 
 ``obs`` [B, O] is as the task gives it; ``x_t``, ``noise``, velocity and chunk are [B, H, A] in the task's units of action;
 ``time`` is [B], and [B, H] under the few strategies that give every action a flow time of its own. All are float32. The
-functions are traced by JAX; those of another framework run in ``jax.pure_callback``. Same noise, same chunk.
+functions are traced by JAX; what another framework computes goes through ``host_callback.call``. Same noise, same chunk.
 """
 
 import dataclasses

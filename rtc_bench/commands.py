@@ -117,15 +117,16 @@ def serve(config: serving_settings.ServeConfig) -> None:
     metadata = {"task": task, **served.sizes, "batched": True, "strategy": name, "seed": config.seed}
     metadata |= {"options": json.loads(json.dumps(dataclasses.asdict(strategy), default=str))}
     metadata |= {"digests": sweep_inputs.digests({task: task_policy}, {name: strategy})}
-    server.serve(served, metadata, host=config.host, port=config.port, ready=lambda url: _show_usage(url, task))
+    server.serve(served, metadata, host=config.host, port=config.port, ready=lambda url: _show_usage(config, url))
     print("stopped", flush=True)
 
 
-def _show_usage(url: str, task: str) -> None:
+def _show_usage(config: serving_settings.ServeConfig, url: str) -> None:
     host, _, port = url.removeprefix("ws://").rpartition(":")
+    interface = f" interface={config.interface}" if config.interface != settings.SweepConfig.interface else ""
     print(
         f"{url}\n"
-        f"  a sweep:  python scripts/sweep.py task={task} policy={url} 'strategy=[naive,served]'\n"
+        f"  a sweep:  python scripts/sweep.py task={config.task} policy={url}{interface} 'strategy=[naive,served]'\n"
         f"  a robot:  openpi_client.websocket_client_policy.WebsocketClientPolicy({host!r}, {port})"
         '.infer({"observation.state": state})["actions"]\n'
         "ctrl-C stops it",

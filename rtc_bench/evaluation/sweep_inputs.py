@@ -233,11 +233,19 @@ def calling(
 def _check_velocity(name: str, strategy: base.Strategy, policy: flow.FlowPolicy | foreign.ForeignPolicy) -> None:
     if not strategy.takes_velocity or not isinstance(policy, foreign.ForeignPolicy) or policy.gives_velocity:
         return
-    names = [spec for spec in registry.NAMES if spec != "served" or policy.continues_chunks]
-    fitting = [spec for spec in names if not registry.build(spec).takes_velocity]
+    fitting = [spec for spec in registry.NAMES if _fits(registry.build(spec), policy)]
     raise errors.ConfigError(
         f"{name} needs a velocity, and {policy.source.name} gives chunks alone; these need none: {', '.join(fitting)}"
     )
+
+
+def _fits(strategy: base.Strategy, policy: foreign.ForeignPolicy) -> bool:
+    """The policy has what the strategy needs; weights may have to be trained."""
+    try:
+        strategy.check(policy)
+    except errors.ConfigError:
+        return False
+    return policy.gives_velocity or not strategy.takes_velocity
 
 
 def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:

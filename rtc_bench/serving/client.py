@@ -12,18 +12,15 @@ import os
 import threading
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from rtc_bench.common import errors
-from rtc_bench.policies import foreign
+from rtc_bench.policies import foreign, host_callback
 from rtc_bench.serving import wire
 
 CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 60.0  # a server may compile at the first request; RTC_BENCH_REQUEST_SECONDS sets another
-SMALL = 2**16  # bytes; larger arguments of a callback are copied by threads that may be waiting for that callback
 START = "python scripts/serve.py policy=zoo task=<task> strategy=rtc"
 AGAIN = "then run the same command again: finished cells are kept"
 
@@ -82,16 +79,12 @@ class ServedPolicy:
                     f"{self.url}: its {name} is {self.metadata[name]}, the task's is {size}; "
                     "serve a policy that was made for this task and interface"
                 )
-        pieces = {name: _pieces(value) for name, value in request.items()}
-        return jax.pure_callback(self._answer, jax.ShapeDtypeStruct(like.shape, jnp.float32), pieces)
+        return host_callback.call(self._answer, like, request)
 
-    def _answer(self, pieces: dict[str, list]) -> np.ndarray:
+    def _answer(self, request: dict[str, Any]) -> np.ndarray:
         """Called by JAX, from the threads of its devices. Never raises."""
-        request = {name: np.concatenate([np.atleast_1d(piece) for piece in value]) for name, value in pieces.items()}
-        for name in (wire.DELAY, wire.HORIZON):
-            if name in request:
-                request[name] = int(request[name][0])
-        shape = request[wire.NOISE].shape
+        numbers = {name: int(request[name]) for name in (wire.DELAY, wire.HORIZON) if name in request}
+        request, shape = {**request, **numbers}, request[wire.NOISE].shape
         with self._lock:
             if self.failure is None:
                 try:
@@ -155,14 +148,6 @@ class ServedPolicy:
         except websockets.ConnectionClosed as error:
             reason = errors.first_line(error)
             raise ServerError(f"{self.url} closed the connection ({reason}); start it again, {AGAIN}") from None
-
-
-def _pieces(value: Array) -> list[Array]:
-    """Parts of an array along its first axis, each of few bytes."""
-    if not value.ndim:
-        return [value]
-    size = max(1, SMALL // (value[0].size * value.dtype.itemsize))
-    return [value[start : start + size] for start in range(0, len(value), size)]
 
 
 def _open(url: str) -> Any:

@@ -25,6 +25,17 @@ def serve(
 
     ``answer`` gives a request's chunk, or raises ``model.BadRequest``; it is called from a thread for each client.
     """
+    with _interruptible(), listening(answer, metadata, host=host, port=port) as (url, listener):
+        ready(url)
+        with contextlib.suppress(KeyboardInterrupt):
+            listener.join()
+
+
+@contextlib.contextmanager
+def listening(
+    answer: Callable[[Mapping[str, Any]], Any], metadata: Mapping[str, Any], *, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[tuple[str, threading.Thread]]:
+    """The address that is served meanwhile, and the thread that does; see ``serve``. Raises ConfigError."""
     import websockets
     import websockets.sync.server
 
@@ -34,13 +45,22 @@ def serve(
             for message in connection:
                 connection.send(_reply(answer, message))
 
-    options = {"compression": None, "max_size": wire.LARGEST_MESSAGE, "close_timeout": CLOSE_SECONDS}
-    with _interruptible(), _listening(websockets.sync.server.serve, converse, host, port, **options) as server:
+    silent = logging.getLogger("rtc_bench.serving")  # what strangers send is not worth a traceback
+    silent.disabled = True
+    options = {"compression": None, "max_size": wire.LARGEST_MESSAGE, "close_timeout": CLOSE_SECONDS, "logger": silent}
+    try:
+        server = websockets.sync.server.serve(converse, host, port, **options)
+    except OSError as error:
+        remedy = (
+            "give another port=, or 0 for any" if error.errno == errno.EADDRINUSE else "give another host= or port="
+        )
+        reason = (error.strerror or str(error)).partition(" (")[0]
+        raise errors.ConfigError(f"cannot listen at {host}:{port} ({reason}); {remedy}") from None
+    url = _url(server.socket.getsockname())
+    with server:
         listener = threading.Thread(target=server.serve_forever, daemon=True)
         listener.start()
-        ready(_url(server.socket.getsockname()))
-        with contextlib.suppress(KeyboardInterrupt):
-            listener.join()
+        yield url, listener
 
 
 def _reply(answer: Callable[[Mapping[str, Any]], Any], message: bytes | str) -> bytes | str:
@@ -56,19 +76,6 @@ def _reply(answer: Callable[[Mapping[str, Any]], Any], message: bytes | str) -> 
         return f"the policy failed: {type(error).__name__}: {errors.first_line(error)}"
 
 
-def _listening(start: Callable, converse: Callable, host: str, port: int, **options: Any) -> Any:
-    """Raises ConfigError for an address that cannot be had."""
-    silent = logging.getLogger("rtc_bench.serving")  # what strangers send is not worth a traceback
-    silent.disabled = True
-    try:
-        return start(converse, host, port, logger=silent, **options)
-    except OSError as error:
-        remedy = (
-            "give another port=, or 0 for any" if error.errno == errno.EADDRINUSE else "give another host= or port="
-        )
-        raise errors.ConfigError(f"cannot listen at {host}:{port} ({error.strerror or error}); {remedy}") from None
-
-
 def _url(address: tuple) -> str:
     host, port = address[:2]
     return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
@@ -76,12 +83,13 @@ def _url(address: tuple) -> str:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM is taken like ctrl-C."""
+    """SIGTERM is taken like ctrl-C, and ctrl-C as such also by a process that a shell put into the background."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, old)
+        for number, handler in before.items():
+            signal.signal(number, handler)
