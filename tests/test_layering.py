@@ -15,12 +15,13 @@ MAY_IMPORT = {  # from the ground up: a room imports only rooms above it in this
     "envs": (),
     "policies": ("common",),
     "strategies": ("common", "policies"),
-    "evaluation": ("common", "envs", "policies", "strategies"),
+    "serving": ("common", "policies", "strategies"),
+    "evaluation": ("common", "envs", "policies", "strategies", "serving"),
     "training": ("common", "envs", "policies", "strategies", "evaluation"),
     "method_training": ("common", "envs", "policies", "strategies", "evaluation", "training"),
     "analysis": ("common", "evaluation"),
     "reporting": ("common", "envs", "policies", "strategies", "evaluation", "analysis"),
-    "commands": ("common", "strategies", "evaluation", "analysis", "reporting"),
+    "commands": ("common", "strategies", "serving", "evaluation", "analysis", "reporting"),
 }
 LINKS = ("envs", "policies")  # of the package, to folders beside it
 FILES = sorted(

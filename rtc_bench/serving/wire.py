@@ -10,7 +10,6 @@ says what is wrong.
 import math
 from typing import Any
 
-import msgpack
 import numpy as np
 
 LARGEST_MESSAGE = 16 * 2**20  # bytes
@@ -27,6 +26,8 @@ class WireError(ValueError):
 
 def pack(message: dict[str, Any]) -> bytes:
     """A map of texts, numbers, lists and NumPy arrays."""
+    import msgpack
+
     return msgpack.packb(message, default=_pack_array)
 
 
@@ -43,6 +44,8 @@ def _pack_array(value: Any) -> Any:
 
 def unpack(data: bytes) -> dict[str, Any]:
     """The map that a message holds. Raises WireError."""
+    import msgpack
+
     try:
         message = msgpack.unpackb(data, object_hook=_unpack_array)
     except WireError:

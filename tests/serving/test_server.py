@@ -99,7 +99,7 @@ def test_a_port_that_is_taken(url):
 
 
 def test_an_address_that_is_not_ours():
-    with pytest.raises(errors.ConfigError, match="cannot listen at 192.0.2.1:0"):
+    with pytest.raises(errors.ConfigError, match=r"cannot listen at 192\.0\.2\.1:0"):
         server.listening(answer, METADATA, host="192.0.2.1").__enter__()
 
 
