@@ -22,6 +22,7 @@ import inspect
 import logging
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,7 +32,7 @@ import numpy as np
 from jax import Array
 
 from rtc_bench.common import errors, foreign_code
-from rtc_bench.policies import flow, sampling
+from rtc_bench.policies import flow, host_callback, sampling
 
 BATCH = 3  # episodes of the trial before anything runs
 REFUSALS = (ValueError, KeyError, FileNotFoundError)  # of a function that has nothing for a task
@@ -142,9 +143,11 @@ class ForeignPolicy:
 
 
 def is_spec(policy: str) -> bool:
-    """It names a function, and not a checkpoint or a folder. Raises ConfigError for a file without the function's name."""
+    """It names a function, and not a checkpoint or a folder. Raises ConfigError for what can be none of them."""
     if policy.endswith(".py"):
         raise errors.ConfigError(f"policy={policy} is a file; name the function in it too: policy={policy}:load")
+    if re.match(r"\w+:/", policy):
+        raise errors.ConfigError(f"policy={policy} is no address of a policy server; write policy=ws://host:port")
     return ":" in policy and not pathlib.Path(policy).exists()
 
 
@@ -169,9 +172,13 @@ def load(spec: str, task: str) -> Source:
         reason = f"{foreign_code.cause(error)} ({foreign_code.line_of(error, file)})"
         raise BrokenPolicy(f"policy={spec} fails for task {task!r}: {reason}") from error
     where = f"{file}, {name}({task!r})"
-    _check_attributes(where, policy)
     digest = hashlib.sha256(pathlib.Path(file).read_bytes())
-    _add_params(where, digest, getattr(policy, "params", None))
+
+    def check() -> None:
+        _check_attributes(where, policy)
+        _add_params(where, digest, getattr(policy, "params", None))
+
+    foreign_code.calling({file: name}, check, BrokenPolicy)
     return Source(policy, f"policy={spec}", f"{pathlib.Path(file).stem}:{name}", file, digest.hexdigest()[:12])
 
 
@@ -202,7 +209,7 @@ def _add_params(where: str, digest: Any, params: Any) -> None:
 
 
 def adapt(source: Source, *, obs_size: int, action_size: int) -> ForeignPolicy:
-    """The policy for a task of these sizes; tried once. Raises BrokenPolicy, and what the object names as its failure."""
+    """The policy for a task of these sizes; tried once. Raises BrokenPolicy, and ServerError of a server."""
     params = getattr(source.policy, "params", None)
     policy = ForeignPolicy(params, Sizes(obs_size, action_size, source.horizon), source)
     noise = jax.random.normal(jax.random.key(0), (BATCH, source.horizon, action_size))
@@ -225,14 +232,15 @@ def adapt(source: Source, *, obs_size: int, action_size: int) -> ForeignPolicy:
 def calling(policy: Any, call: Callable[[], Any]) -> Any:
     """What a call returns that runs a policy's code.
 
-    Raises BrokenPolicy for an error in a user's file. Errors cannot leave a callback in a compiled program, so an object
-    may keep one, a ConfigError, as its ``failure``, and answer nan: that is raised, too.
+    Raises BrokenPolicy for an error in a user's file, also of one that ``host_callback`` kept.
     """
     if not isinstance(policy, ForeignPolicy):
         return call()
-    source = policy.source
-    try:
-        return foreign_code.calling({source.file: source.name}, call, BrokenPolicy)
-    finally:
-        if failure := getattr(source.policy, "failure", None):
-            raise failure
+
+    def whole_call() -> Any:
+        try:
+            return call()
+        finally:
+            host_callback.raise_failure()
+
+    return foreign_code.calling({policy.source.file: policy.source.name}, whole_call, BrokenPolicy)

@@ -41,9 +41,7 @@ class SweepConfig(schema.Settings):
     delay: Any = "0..4"  # d, control steps: a number, a list, or from..to
     horizon: Any = "auto"  # s, control steps: likewise, or auto = max(d, 1), or all
     episodes: int = 256  # a cell and seed; more of them go on from those that the run folder has
-    policy: str = (
-        "zoo"  # zoo, a checkpoint, a folder of <task>.safetensors (or one level down), file.py:function, ws://host:port
-    )
+    policy: str = "zoo"  # zoo, a checkpoint, a folder of <task>.safetensors, file.py:function, or ws://host:port
     weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     engine: str = "fast"  # physics: fast, or kinetix for the stock engine

@@ -132,11 +132,11 @@ def load_task_policy(
         stage = strategy.training
         if stage is not None:
             _check_velocity(name, strategy, policy)  # before weights are asked for that could not be trained
-            file = _weights_file(config, name, stage.name, task_policy, source)
             expected = contract.calling(
                 [strategy],
                 lambda strategy=strategy: jax.eval_shape(strategy.initial_weights, policy, jax.random.key(0)),
             )
+            file = _weights_file(config, name, stage.name, task_policy, source)
             trained_for = {"policy": digest, "options": training_options(strategy), "code": code_digest(strategy)}
             weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for)
             weights_files[stage.name] = file

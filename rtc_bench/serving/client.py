@@ -1,8 +1,6 @@
 """A policy behind a websocket, as a policy made elsewhere: its chunks are asked for from within the compiled program.
 
-An error cannot leave a compiled program. So the first one is kept as ``failure``, every answer from then on is nan, which
-ends the episodes, and ``policies.foreign.calling`` raises what was kept. Whoever asks waits no longer than a request may
-take: nothing here waits for a device.
+Whoever asks waits no longer than a request may take; nothing here waits for a device.
 """
 
 import contextlib
@@ -48,7 +46,8 @@ class ServedPolicy:
 
     def __init__(self, url: str):
         """Connect. Raises ServerError."""
-        self.url, self.seconds, self.failure = url, request_seconds(), None
+        self.url, self.seconds = url, request_seconds()
+        self._failure: ServerError | None = None
         self._lock = threading.Lock()  # devices ask at the same time, over one connection
         self._connection = _open(url)
         self.raw_metadata = self._receive(CONNECT_SECONDS)
@@ -82,18 +81,16 @@ class ServedPolicy:
         return host_callback.call(self._answer, like, request)
 
     def _answer(self, request: dict[str, Any]) -> np.ndarray:
-        """Called by JAX, from the threads of its devices. Never raises."""
+        """Called from the threads of all devices. Once the server has failed, it is not asked any more."""
         numbers = {name: int(request[name]) for name in (wire.DELAY, wire.HORIZON) if name in request}
-        request, shape = {**request, **numbers}, request[wire.NOISE].shape
         with self._lock:
-            if self.failure is None:
-                try:
-                    return self._chunks(request, shape)
-                except ServerError as error:
-                    self.failure = error
-                except Exception as error:  # a bug of ours; told by whoever reads ``failure``
-                    self.failure = ServerError(f"{self.url}: {type(error).__name__}: {errors.first_line(error)}")
-        return np.full(shape, np.nan, np.float32)
+            if self._failure is not None:
+                raise self._failure
+            try:
+                return self._chunks({**request, **numbers}, request[wire.NOISE].shape)
+            except ServerError as error:
+                self._failure = error
+                raise
 
     def _chunks(self, request: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         if self.batched:

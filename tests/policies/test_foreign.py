@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtc_bench.common import errors
-from rtc_bench.policies import flow, foreign
+from rtc_bench.policies import flow, foreign, host_callback
 from rtc_bench.strategies import contract, registry
 
 O, A, H, B = 3, 2, 4, 5  # noqa: E741
@@ -164,6 +164,7 @@ def told(tmp_path, code, spec="load", task="mjc_swimmer"):
             "ZeroDivisionError: ",
         ),
         ("def load(task):\n    return open  # here\nx = 1 / 0  # here", "ZeroDivisionError: division by zero"),
+        ("Velocity.velocity = property(lambda self: 1 / 0)  # here", "load: ZeroDivisionError: division by zero"),
         ("def load(task):\n    return undefined  # here", "NameError: name 'undefined' is not defined"),
     ],
 )
@@ -203,10 +204,16 @@ def test_what_names_a_function(tmp_path):
         foreign.is_spec("mine.py")
 
 
-def test_what_an_object_failed_by_is_raised_whatever_else_happened(adapted):
+def test_what_a_function_of_numpy_arrays_failed_by_is_raised_whatever_else_happened(adapted):
+    def fail(arguments):
+        raise errors.ConfigError("the server is gone")
+
+    def asked():
+        return np.asarray(jax.jit(lambda x: host_callback.call(fail, x, {"x": x}))(jnp.ones(3)))
+
     policy = adapted("chunks")
     assert foreign.calling(policy, lambda: 3) == 3
-    policy.source.policy.failure = errors.ConfigError("the server is gone")
-    for call in (lambda: 3, lambda: 1 / 0):
+    for call in (asked, lambda: asked() @ np.ones(4)):
         with pytest.raises(errors.ConfigError, match="the server is gone"):
             foreign.calling(policy, call)
+    assert foreign.calling(policy, lambda: 3) == 3  # told once
