@@ -14,6 +14,7 @@ def test_the_function_gets_its_arguments_whole(rows):
 
     def weighed(arguments):
         assert isinstance(arguments["weight"], np.ndarray)
+        assert arguments["weight"].shape == ()
         return arguments["rows"] * arguments["weight"] + arguments["offset"]
 
     values = {"rows": jnp.arange(rows * 40.0).reshape(rows, 40), "weight": jnp.int32(3), "offset": jnp.ones((1, 40))}

@@ -67,7 +67,7 @@ def test_a_message_beyond_the_limit_ends_its_connection_alone(url):
     assert client.ask({"state": 3}) == 3
 
 
-def test_strangers_do_no_harm(url, capfd):
+def test_strangers_do_no_harm(url, capfd, caplog):
     """Bytes that are no websocket's, one who connects and says nothing, one who leaves in the middle."""
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     silent = socket.create_connection(address)
@@ -81,6 +81,7 @@ def test_strangers_do_no_harm(url, capfd):
     silent.close()
     time.sleep(0.3)
     assert "Traceback" not in capfd.readouterr().err
+    assert not caplog.records
 
 
 def test_two_clients_at_once_get_their_own_answers(url):
