@@ -67,6 +67,11 @@ class FlowPolicy:
         """
         return velocity(self.params, self.normalised(obs), x_t, time)
 
+    def sample(self, obs: Array, noise: Array, steps: int) -> Array:
+        """A chunk [B, H, A] for raw ``obs`` [B, O]: plain Euler steps from ``noise`` [B, H, A]."""
+        modulations = self.time_modulations(steps)
+        return sampling.euler(lambda x_t, modulation: self.velocity(obs, x_t, modulation), noise, modulations)
+
     def time_modulations(self, steps: int) -> "TimeModulation":
         """Those of ``steps`` Euler steps, along the first axis of every leaf."""
         for modulation in self.modulations:

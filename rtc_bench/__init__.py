@@ -6,7 +6,7 @@ Rooms, in the order of their imports; each may import those above it, as far as 
     envs/         task -> observation, reward            (a link to ../envs)
     policies/     observation -> action chunk            (a link to ../policies)
     strategies/   request -> the chunk to execute
-    realtime/     observations at a fixed rate, inferred chunks -> an action every control step; without JAX
+    realtime/     observations at a fixed rate, inferred chunks -> an action every control step; and over a wire
     evaluation/   settings -> episodes -> results.csv in a run folder
     training/     task -> experts -> data -> flow policy, which evaluation then plays
     method_training/  strategy, data or roll-outs -> what the strategy learns for a policy

@@ -6,6 +6,7 @@ from typing import Any
 
 from rtc_bench.analysis import success_curves
 from rtc_bench.evaluation import results, run_folder
+from rtc_bench.evaluation.latency import estimates, schedule
 
 MEANS = (
     *("delay_p50", "delay_p95", "delay_p99", "underrun_share", "misestimate_share"),
@@ -57,17 +58,17 @@ def summarise(scenarios: Sequence[run_folder.LoadedRuns]) -> list[ScenarioRate]:
 def describe(settings: Mapping[str, Any]) -> tuple[str, str, int | None]:
     """Model and estimate of a run's settings, with their options; and how many steps too many strategies are told."""
     values = {name: settings.get(name, default) for name, default in run_folder.CONSTANT_DELAY.items()}
-    options = dict(values["delay_options"])
-    estimate, own = values["delay_estimate"], ("window", "quantile", "by")
-    texts = {name: f"{name}={value}" for name, value in options.items()}
-    of_model, of_estimate = (
-        [text for name, text in texts.items() if (name in own) is of_estimate] for of_estimate in (False, True)
+    latency = schedule.build(*(values[name] for name in ("delay_model", "delay_estimate", "delay_options")))
+    model, estimate = (
+        " ".join(
+            [name, *(f"{field.name}={getattr(part, field.name)}" for field in dataclasses.fields(part) if field.init)]
+        )
+        for name, part in ((values["delay_model"], latency.model), (values["delay_estimate"], latency.estimate))
     )
-    model = " ".join([values["delay_model"], *of_model])
     if values["underrun"] != run_folder.CONSTANT_DELAY["underrun"]:
         model += f", underrun={values['underrun']}"
-    misestimate = {"exact": 0, "offset": options.get("by", 1)}.get(estimate)
-    return model, " ".join([estimate, *of_estimate]), misestimate
+    misestimate = 0 if isinstance(latency.estimate, estimates.Exact) else getattr(latency.estimate, "by", None)
+    return model, estimate, misestimate
 
 
 def over_p95(summaries: Sequence[ScenarioRate]) -> dict[str, success_curves.Curve]:

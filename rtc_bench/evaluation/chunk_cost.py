@@ -67,8 +67,8 @@ def _request(policy: flow.FlowPolicy, batch: int) -> base.Request:
     return base.Request(obs, draws[0], two, two, draws[1], jax.random.split(keys[2], batch), **seen)
 
 
-class _Counting(flow.FlowPolicy):
-    """Counts evaluations of the network in ``counts``, which all copies share."""
+class _Counting:
+    """Counts evaluations of a policy's network in ``counts``, which all copies share."""
 
     counts: ClassVar[list[int]] = []
 
@@ -79,9 +79,13 @@ class _Counting(flow.FlowPolicy):
 
 
 def network_evaluations(policy: flow.FlowPolicy, strategy: base.Strategy) -> int:
-    """How often the policy's network is evaluated for one chunk, counted while one is planned at d = s = 2."""
+    """How often the policy's network is evaluated for one chunk, counted while one is planned at d = s = 2.
+
+    0 for a policy that gives chunks alone: nobody knows how it makes them.
+    """
     prepared = strategy.prepare(policy)
-    counting = _Counting(**{field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)})
+    counting_type = type("CountingPolicy", (_Counting, type(prepared)), {})
+    counting = counting_type(**{field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)})
     with jax.disable_jit():
         request, memory = _request(policy, 1), strategy.init(prepared, 1)
         _Counting.counts.clear()

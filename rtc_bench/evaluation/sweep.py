@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -10,12 +11,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from rtc_bench import policies
 from rtc_bench.common import devices, progress, schema
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
 from rtc_bench.evaluation.latency import schedule
-from rtc_bench.policies import checkpoint
-from rtc_bench.strategies import base, contract, registry
+from rtc_bench.policies import foreign
+from rtc_bench.strategies import base, registry
 
 
 def run_folder_path(config: settings.SweepConfig) -> pathlib.Path:
@@ -59,16 +59,16 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     """Everything that can be refused is refused here: ConfigError, UnknownTask, UnknownStrategy and CheckpointError."""
     for spec in config.strategies:
         registry.check_spec(spec)
-    paths = sweep_inputs.checkpoint_files(config)
     strategies = sweep_inputs.build_strategies(config)
     latency = schedule.build(config.delay_model, config.delay_estimate, config.delay_options)
-    pairs = {}
-    for task, path in paths.items():  # typos are told before devices are looked for
-        chunk = checkpoint.read_header(path).get("config", {}).get("horizon", policies.PREDICTION_HORIZON)
-        pairs[task] = sweep_inputs.delay_horizon_pairs(config, chunk, strategies)
+    sources = sweep_inputs.policy_sources(config)
+    pairs = {  # typos are told before devices are looked for
+        task: sweep_inputs.delay_horizon_pairs(config, sweep_inputs.chunk_length(source), strategies)
+        for task, source in sources.items()
+    }
     devices.setup()
     task_policies = {
-        task: sweep_inputs.load_task_policy(config, task, path, strategies) for task, path in paths.items()
+        task: sweep_inputs.load_task_policy(config, task, source, strategies) for task, source in sources.items()
     }
     for task_policy in task_policies.values():
         sweep_inputs.check_strategies(strategies, task_policy.policy)
@@ -109,12 +109,11 @@ def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[r
             if current_task != task:
                 current_task, evaluate = next(evaluators)
             pair = {"delay": delay, "horizon": horizon}
-            played = {"seed": span.seed, "first": span.first, "episodes": span.count}
-            delays = sweep.delays(task, delay, **played)
+            episodes = {"seed": span.seed, "first": span.first, "episodes": span.count}
+            delays = {"delays": sweep.delays(task, delay, **episodes), "underrun": sweep.config.underrun}
+            call = functools.partial(evaluate, **pair, **episodes, **delays, strategy_index=names.index(name))
             try:
-                outcomes = evaluate(
-                    **pair, **played, strategy_index=names.index(name), delays=delays, underrun=sweep.config.underrun
-                )
+                outcomes = foreign.calling(sweep.task_policies[task].policy, call)
             except evaluator.NotFinite as error:
                 failures.append(f"{task} {name} d={delay} s={horizon}: {error}")
                 continue
@@ -135,7 +134,8 @@ def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterat
         env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
         evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
         delays = sweep.delays(task, 0, seed=0, first=0, episodes=1)
-        contract.calling(list(sweep.strategies.values()), lambda: evaluate.compile(episodes, delays))
+        own_strategies = list(sweep.strategies.values())
+        sweep_inputs.calling(own_strategies, policy, lambda: evaluate.compile(episodes, delays))
         return evaluate
 
     pool = concurrent.futures.ThreadPoolExecutor(1)  # not waited for: whoever interrupts does not want to

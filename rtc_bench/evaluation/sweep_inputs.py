@@ -4,17 +4,20 @@ import dataclasses
 import inspect
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from rtc_bench import envs
-from rtc_bench.common import errors, files, schema
+from rtc_bench import envs, policies
+from rtc_bench.common import devices, errors, files, schema
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
-from rtc_bench.policies import checkpoint, flow
+from rtc_bench.policies import checkpoint, flow, foreign
+from rtc_bench.realtime.serving import client
 from rtc_bench.strategies import base, contract, registry
+
+Source = pathlib.Path | foreign.Source  # of a policy: a checkpoint, or what was made elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +25,59 @@ class TaskPolicy:
     """A task's environment, and the policy that acts in it."""
 
     env: task_env.TaskEnv
-    policy: flow.FlowPolicy
-    digest: str  # of the checkpoint file
+    policy: flow.FlowPolicy | foreign.ForeignPolicy
+    digest: str  # of the checkpoint file, or of what was made elsewhere
     label: str  # goes into the policy column
     weights: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)  # what strategies learned: name -> file
+
+
+def policy_sources(config: settings.SweepConfig) -> dict[str, Source]:
+    """Task -> where its policy comes from, for the tasks that the settings name.
+
+    Raises ConfigError, UnknownTask, CheckpointError, BrokenPolicy and ServerError.
+    """
+    is_server = client.is_url(config.policy)
+    if not is_server and not foreign.is_spec(config.policy):
+        return dict(checkpoint_files(config))
+    tasks = envs.TASKS if config.task == "all" else tuple(map(envs.tasks.check_name, config.tasks))
+    devices.setup()  # before a user's file may use JAX
+    if not is_server:
+        return _loaded(config, tasks)
+    source = client.connect(config.policy)
+    if config.task == "all" and source.task is None:
+        raise errors.ConfigError(f"policy={config.policy} does not say which task it is for; name it by task=")
+    served = (source.task or tasks[0],)
+    if config.task != "all" and tasks != served:
+        raise errors.ConfigError(
+            f"policy={config.policy} serves task {served[0]!r}, not {', '.join(tasks)}; give task={served[0]}, "
+            "or serve another: python scripts/serve.py task=..."
+        )
+    return {served[0]: source}
+
+
+def _loaded(config: settings.SweepConfig, tasks: tuple[str, ...]) -> dict[str, Source]:
+    """What the user's function returns for each task; of all tasks those that it does not refuse."""
+    sources: dict[str, Source] = {}
+    refusals = []
+    for task in tasks:
+        try:
+            sources[task] = foreign.load(config.policy, task)
+        except foreign.NoPolicyForTask as error:
+            if config.task != "all":
+                raise
+            refusals.append(error)
+    if not sources:
+        raise refusals[0]
+    for error in refusals:
+        print(f"{error}; it is left out", flush=True)
+    return sources
+
+
+def chunk_length(source: Source) -> int:
+    """H of a source's policy. Raises CheckpointError."""
+    if isinstance(source, foreign.Source):
+        return source.horizon
+    return checkpoint.read_header(source).get("config", {}).get("horizon", policies.PREDICTION_HORIZON)
 
 
 def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
@@ -62,23 +114,29 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
 
 
 def load_task_policy(
-    config: settings.SweepConfig, task: str, path: pathlib.Path, strategies: Mapping[str, base.Strategy] | None = None
+    config: settings.SweepConfig, task: str, source: Source, strategies: Mapping[str, base.Strategy] | None = None
 ) -> TaskPolicy:
     """A task's environment and policy, with what the strategies learned for it.
 
-    Raises CheckpointError for a policy or weights made for something else, and ConfigError for weights that are not there.
+    Raises CheckpointError for a policy or weights made for something else, BrokenPolicy and ServerError for one made
+    elsewhere, and ConfigError for weights that are not there.
     """
     env = envs.make(task, interface=config.interface, engine=config.engine, noise_std=config.noise_std)
-    policy, _ = checkpoint.load_flow(path, **env.signature)
-    origin = "zoo" if config.policy == "zoo" else path.parent.name
-    digest = files.sha256(path)[:12]
-    task_policy = TaskPolicy(env, policy, digest, f"{origin}/{path.stem}@{digest}")
+    if isinstance(source, foreign.Source):
+        policy, digest = foreign.adapt(source, obs_size=env.obs_size, action_size=env.action_size), source.digest
+        task_policy = TaskPolicy(env, policy, digest, f"{source.label}@{digest}")
+    else:
+        policy, _ = checkpoint.load_flow(source, **env.signature)
+        origin = "zoo" if config.policy == "zoo" else source.parent.name
+        digest = files.sha256(source)[:12]
+        task_policy = TaskPolicy(env, policy, digest, f"{origin}/{source.stem}@{digest}")
     weights, weights_files = {}, {}
     for name, strategy in (strategies or {}).items():
         stage = strategy.training
         if stage is not None:
+            _check_velocity(name, strategy, policy)  # before weights are asked for that could not be trained
             trained_for = {"policy": digest, "options": training_options(strategy), "code": code_digest(strategy)}
-            file = _weights_file(config, name, stage.name, path, task, trained_for)
+            file = _weights_file(config, name, stage.name, source, task, trained_for)
             expected = contract.calling(
                 [strategy],
                 lambda strategy=strategy: jax.eval_shape(strategy.initial_weights, policy, jax.random.key(0)),
@@ -103,7 +161,7 @@ def _weights_file(
     config: settings.SweepConfig,
     strategy_name: str,
     stage: str,
-    path: pathlib.Path,
+    source: Source,
     task: str,
     trained_for: Mapping[str, Any],
 ) -> pathlib.Path:
@@ -111,7 +169,8 @@ def _weights_file(
 
     Raises ConfigError where there is none, and CheckpointError.
     """
-    beside = [folder / METHODS for folder in (path.parent, path.parent.parent)]
+    parents = [] if isinstance(source, foreign.Source) else [source.parent, source.parent.parent]
+    beside = [folder / METHODS for folder in parents]
     folders = [pathlib.Path(config.weights), *beside]
     present = [file for folder in folders if (file := checkpoint.weights_file(folder, stage, task)).exists()]
     if not present:
@@ -122,8 +181,8 @@ def _weights_file(
         options |= config.options.get(strategy_name, {})
         arguments += [f" options.{strategy_name}.{name}={value}" for name, value in options.items()]
         raise errors.ConfigError(
-            f"{strategy_name} needs weights that it learns for the policy of {task}, and neither {folders[0]} nor "
-            f"{folders[1]} holds them; train them: python scripts/train_method.py task={task} strategy={spec}"
+            f"{strategy_name} needs weights that it learns for the policy of {task}, and there are none in "
+            f"{' or '.join(map(str, folders[:2]))}; train them: python scripts/train_method.py task={task} strategy={spec}"
             + "".join(arguments)
         )
 
@@ -174,13 +233,42 @@ def delay_horizon_pairs(
     return pairs
 
 
-def check_strategies(strategies: Mapping[str, base.Strategy], policy: flow.FlowPolicy) -> None:
-    """Raise ConfigError for a strategy that the policy lacks something for, or a foreign one that breaks a rule."""
-    for strategy in strategies.values():
-        if contract.is_foreign(strategy):
-            contract.check(strategy, policy)
+def check_strategies(strategies: Mapping[str, base.Strategy], policy: flow.FlowPolicy | foreign.ForeignPolicy) -> None:
+    """Raise ConfigError for a strategy that the policy lacks something for, or a foreign one that breaks a rule.
+
+    Under a policy made elsewhere all strategies are traced, so that its errors are told before anything is compiled.
+    """
+    for name, strategy in strategies.items():
+        _check_velocity(name, strategy, policy)
+        if contract.is_foreign(strategy) or isinstance(policy, foreign.ForeignPolicy):
+            foreign.calling(policy, lambda strategy=strategy: contract.check(strategy, policy))
         else:
             strategy.check(policy)
+
+
+def calling(
+    strategies: Sequence[base.Strategy], policy: flow.FlowPolicy | foreign.ForeignPolicy, call: Callable[[], Any]
+) -> Any:
+    """What a call returns that runs their code. Raises BrokenStrategy, BrokenPolicy, and what a policy failed by."""
+    return foreign.calling(policy, lambda: contract.calling(strategies, call))
+
+
+def _check_velocity(name: str, strategy: base.Strategy, policy: flow.FlowPolicy | foreign.ForeignPolicy) -> None:
+    if not strategy.takes_velocity or not isinstance(policy, foreign.ForeignPolicy) or policy.gives_velocity:
+        return
+    fitting = [spec for spec in registry.NAMES if _fits(registry.build(spec), policy)]
+    raise errors.ConfigError(
+        f"{name} needs a velocity, and {policy.source.name} gives chunks alone; these need none: {', '.join(fitting)}"
+    )
+
+
+def _fits(strategy: base.Strategy, policy: foreign.ForeignPolicy) -> bool:
+    """The policy has what the strategy needs; weights may have to be trained."""
+    try:
+        strategy.check(policy)
+    except errors.ConfigError:
+        return False
+    return policy.gives_velocity or not strategy.takes_velocity
 
 
 def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, base.Strategy]) -> dict[str, str]:

@@ -2,5 +2,6 @@
 
 Enters: observations at a fixed rate, and a function that infers a chunk. Leaves: an action at every control step, and what
 was observed of every inference. Needs NumPy alone, so that it can be taken to a robot as it is.
-May import: nothing of this project.
+``serving/`` is a policy behind a websocket, and a client of one.
+May import: common, policies, strategies (serving); the rest nothing of this project.
 """

@@ -10,7 +10,6 @@ from rtc_bench.analysis import delay_scenarios
 from rtc_bench.common import tables
 from rtc_bench.evaluation import results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
-from rtc_bench.policies import checkpoint
 from rtc_bench.reporting import figures, timelines
 
 
@@ -71,20 +70,19 @@ def _recorded(runs: run_folder.LoadedRuns) -> dict[results.Cell, bool]:
 
 def _timeline(varying: Sequence[run_folder.LoadedRuns], path: pathlib.Path) -> tuple[pathlib.Path | None, str]:
     """Of the episode of the first such run that ran out of chunks most often; and what it shows, or why there is none."""
-    for runs in varying:
-        cells = {cell: own for cell, own in runs.episodes.items() if _recorded(runs)[cell]}
-        cell, own = max(cells.items(), key=lambda item: int(item[1]["underruns"].max()))
+    cells = [(runs, cell, own) for runs in varying for cell, own in runs.episodes.items() if _recorded(runs)[cell]]
+    for runs, cell, own in sorted(cells, key=lambda item: -int(item[2]["underruns"].max()))[:1]:
         task, strategy, delay, horizon = cell
         number = int(np.argmax(own["underruns"]))
         config = evaluation_settings.SweepConfig.from_mapping({**runs.manifests[0]["settings"], "task": task})
         try:
-            header = checkpoint.read_header(sweep_inputs.checkpoint_files(config)[task])
+            chunk = sweep_inputs.chunk_length(sweep_inputs.policy_sources(config)[task])
         except (ValueError, KeyError) as error:
             return None, f"The run's policy is not here any more, so there is no timeline: {error}"
         timeline = timelines.of_episode(
             list(own["delays"][number]),
             horizon=horizon,
-            prediction_horizon=header["config"]["horizon"],
+            prediction_horizon=chunk,
             length=int(own["length"][number]),
         )
         scenario = delay_scenarios.describe(runs.manifests[0]["settings"])[0]

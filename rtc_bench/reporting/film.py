@@ -1,6 +1,7 @@
 """One episode of a task as film strips or an animation, under one strategy or several beside each other."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -12,7 +13,7 @@ from rtc_bench.common import devices
 from rtc_bench.envs import scene_pictures, task_env
 from rtc_bench.evaluation import evaluator, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
-from rtc_bench.policies import flow
+from rtc_bench.policies import flow, foreign
 from rtc_bench.reporting import settings as reporting_settings
 from rtc_bench.strategies import base
 
@@ -47,7 +48,8 @@ def side_by_side(
     films: Films = {}
     evaluate = evaluator.Evaluator(env, policy, *strategies.values())
     for strategy_index, name in enumerate(strategies):
-        frames, solved = evaluate.replay(**episode, strategy_index=strategy_index)
+        replay = functools.partial(evaluate.replay, **episode, strategy_index=strategy_index)
+        frames, solved = foreign.calling(policy, replay)
         films[f"{name}: {'solved' if solved else 'not solved'}"] = frames
     return films
 
@@ -77,7 +79,7 @@ def render(config: reporting_settings.RenderConfig) -> pathlib.Path:
         )
         strategies, path = (
             sweep_inputs.build_strategies(sweep_config),
-            sweep_inputs.checkpoint_files(sweep_config)[config.task],
+            sweep_inputs.policy_sources(sweep_config)[config.task],
         )
         task_policy = sweep_inputs.load_task_policy(sweep_config, config.task, path, strategies)
         env, policy = task_policy.env, task_policy.policy

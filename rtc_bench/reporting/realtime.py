@@ -58,9 +58,9 @@ def prepare(config: settings.RealtimeConfig) -> Setup:
     for latency in config.latencies:
         if isinstance(latency, str):
             traces.read(latency)
-    path = sweep_inputs.checkpoint_files(config.sweep)[config.task]
+    source = sweep_inputs.policy_sources(config.sweep)[config.task]
     devices.setup()
-    task_policy = sweep_inputs.load_task_policy(config.sweep, config.task, path, strategies)
+    task_policy = sweep_inputs.load_task_policy(config.sweep, config.task, source, strategies)
     sweep_inputs.check_strategies(strategies, task_policy.policy)
     chunk = task_policy.policy.config
     ((_, horizon),) = evaluation_settings.delay_horizon_pairs(config.delay, config.horizon, chunk.horizon)

@@ -152,8 +152,8 @@ def load_task_policy(
         if f"policy {task}" not in manifest["identity"] or (loaded and not own):
             continue
         learners -= own
-        path, own_strategies = sweep_inputs.checkpoint_files(config)[task], {name: strategies[name] for name in own}
-        loaded.append(sweep_inputs.load_task_policy(config, task, path, own_strategies))
+        source, own_strategies = sweep_inputs.policy_sources(config)[task], {name: strategies[name] for name in own}
+        loaded.append(sweep_inputs.load_task_policy(config, task, source, own_strategies))
         for name, digest in sweep_inputs.digests({task: loaded[-1]}, {}).items():
             if digest != manifest["identity"].get(name):
                 raise errors.ConfigError(f"{name} is not what was run any more")

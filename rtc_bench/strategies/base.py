@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 from jax import Array
 
 from rtc_bench.common import errors, schema
-from rtc_bench.policies import flow, sampling
+from rtc_bench.policies import flow
 
 Memory = Any  # a pytree of arrays, each with the batch as its first axis
 Weights = dict[str, Any]  # a nested dict of arrays
@@ -90,6 +90,7 @@ class Strategy:
     timing: ClassVar[str] = DELAYED
     looks_ahead: ClassVar[bool] = False  # asks a simulator, without noise, what the d committed actions lead to
     takes_gradients: ClassVar[bool] = False  # through the network, in ``plan``
+    takes_velocity: ClassVar[bool] = False  # asks the policy for more than plain chunks, see ``policies.foreign``
     training: ClassVar[TrainingStage | None] = None
 
     def __post_init__(self):
@@ -138,9 +139,8 @@ class Strategy:
         return action
 
     def sample(self, policy: flow.FlowPolicy, obs: Array, noise: Array) -> Array:
-        """Plain Euler sampling."""
-        modulations = policy.time_modulations(self.flow_steps)
-        return sampling.euler(lambda x_t, modulation: policy.velocity(obs, x_t, modulation), noise, modulations)
+        """A plain chunk [B, H, A]: Euler steps of the policy's velocity, or its own way where it has none."""
+        return policy.sample(obs, noise, self.flow_steps)
 
     def weights(self, policy: flow.FlowPolicy) -> Weights:
         """What it learned for the policy. Raises ConfigError where the policy does not hold it."""

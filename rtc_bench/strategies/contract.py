@@ -2,25 +2,17 @@
 
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rtc_bench.common import errors
+from rtc_bench.common import errors, foreign_code
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base, registry
 
 BATCH = 3  # episodes
-
-_REMEDIES = {  # what JAX raises -> what was done, and what to do
-    jax.errors.TracerBoolConversionError: "a Python branch on a traced value, as delay and horizon are; use jnp.where",
-    jax.errors.TracerArrayConversionError: "NumPy got a traced value; use jax.numpy",
-    jax.errors.TracerIntegerConversionError: "a traced value as an index or a size; use jnp.take, or a mask",
-    jax.errors.ConcretizationTypeError: "a traced value, as delay and horizon are, where Python needs a number",
-}
 
 
 class BrokenStrategy(errors.ConfigError):
@@ -51,7 +43,8 @@ def check(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
     _require(strategy.timing in base.TIMINGS, type(strategy), rule)
     calling([strategy], lambda: strategy.check(policy))
     prepared = trace(strategy.prepare, policy)
-    _require(isinstance(prepared, flow.FlowPolicy), strategy.prepare, "prepare must return a policy, a FlowPolicy")
+    rule = f"prepare must return a policy, a {type(policy).__name__}"
+    _require(isinstance(prepared, type(policy)), strategy.prepare, rule)
     memory = trace(lambda policy: strategy.init(policy, BATCH), prepared)
     rule = f"init must return arrays [B, ...]; it returns {_describe(memory)} for B = {BATCH}"
     _require(all(leaf.shape[:1] == (BATCH,) for leaf in jax.tree.leaves(memory)), strategy.init, rule)
@@ -122,23 +115,8 @@ def check_training(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
 
 def calling(strategies: Sequence[base.Strategy], call: Callable[[], Any]) -> Any:
     """What a call returns that runs these strategies' code. Raises BrokenStrategy for an error in a foreign one's file."""
-    try:
-        return call()
-    except errors.ConfigError:
-        raise
-    except Exception as error:  # whatever foreign code does
-        frames = {frame.filename: frame.lineno for frame in traceback.extract_tb(error.__traceback__)}
-        for cls in map(type, filter(is_foreign, strategies)):
-            if line := frames.get(inspect.getfile(cls)):
-                raise BrokenStrategy(f"{inspect.getfile(cls)}:{line}, {cls.__name__}: {_cause(error)}") from error
-        raise
-
-
-def _cause(error: Exception) -> str:
-    for kind, remedy in _REMEDIES.items():
-        if isinstance(error, kind):
-            return remedy
-    return f"{type(error).__name__}: {errors.first_line(error)}"
+    owners = {inspect.getfile(type(strategy)): type(strategy).__name__ for strategy in filter(is_foreign, strategies)}
+    return foreign_code.calling(owners, call, BrokenStrategy)
 
 
 def _require_like(wanted: Any, actual: Any, method: Callable, what: str) -> None:

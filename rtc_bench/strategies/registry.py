@@ -1,17 +1,11 @@
 """Strategies by name, and one's own by file or dotted path."""
 
 import dataclasses
-import importlib
-import importlib.util
 import inspect
-import pathlib
-import sys
-import traceback
 import types
-import zlib
 from typing import Any
 
-from rtc_bench.common import errors, schema
+from rtc_bench.common import errors, foreign_code, schema
 
 # name -> (module:class, fixed options)
 REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +22,7 @@ REGISTRY: dict[str, tuple[str, dict[str, Any]]] = {
     "rtc_sigma_identity": ("rtc_bench.strategies.inpainting.rtc_sigma:RtcSigmaIdentity", {}),
     "inpaint": ("rtc_bench.strategies.inpainting.inpaint:Inpaint", {}),
     "paint": ("rtc_bench.strategies.inpainting.paint:Paint", {}),
+    "served": ("rtc_bench.strategies.inpainting.served:Served", {}),
     "tt_rtc": ("rtc_bench.strategies.trained.tt_rtc:TtRtc", {}),
     "soft_rtc": ("rtc_bench.strategies.trained.soft_rtc:SoftRtc", {}),
     "vlash": ("rtc_bench.strategies.trained.vlash:Vlash", {}),
@@ -63,7 +58,7 @@ def build(spec: str, **options: Any):
     except errors.ConfigError:
         raise
     except Exception as error:  # of a foreign strategy's own checks
-        line = _line(error, inspect.getfile(cls))
+        line = foreign_code.line_of(error, inspect.getfile(cls))
         raise errors.ConfigError(
             f"strategy {spec!r} with {values}: {type(error).__name__}: {error} ({line})"
         ) from error
@@ -93,17 +88,8 @@ def check_spec(spec: str) -> None:
 
 def _imported(target: str):
     check_spec(target)
-    source, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
-    try:
-        module = _from_file(pathlib.Path(source)) if source.endswith(".py") else _from_module(source)
-    except (ImportError, OSError) as error:
-        raise UnknownStrategy(
-            f"strategy {target!r} cannot be imported: {error}; check the path and PYTHONPATH"
-        ) from error
-    except Exception as error:  # whatever the code of a foreign module does
-        raise UnknownStrategy(
-            f"strategy {target!r} cannot be imported: {type(error).__name__}: {error} ({_line(error, source)})"
-        ) from error
+    source, name = foreign_code.parts(target)
+    module = foreign_code.load_module(target, "strategy", UnknownStrategy)
     cls = getattr(module, name, None)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "plan")):
         names = [key for key, value in vars(module).items() if _is_strategy(value, module)]
@@ -116,34 +102,3 @@ def _imported(target: str):
 
 def _is_strategy(value: Any, module: types.ModuleType) -> bool:
     return isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "plan")
-
-
-def _line(error: Exception, source: str) -> str:
-    """Where in a foreign file, or else in what it called, it happened."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == str(pathlib.Path(source).resolve())]
-    return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
-
-
-def _from_module(name: str):
-    if str(pathlib.Path.cwd()) not in sys.path:
-        sys.path.append(str(pathlib.Path.cwd()))  # a file beside where the command is run
-    return importlib.import_module(name)
-
-
-def _from_file(path: pathlib.Path):
-    path = path.resolve()
-    name = f"strategy_file_{zlib.crc32(bytes(path)):08x}_{path.stem}"  # no file may pose as a module of the same name
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"no such file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

@@ -53,6 +53,7 @@ class Rtc(base.Strategy):
     max_guidance_weight: float | None = 5.0  # beta; null: n, the number of flow steps
     part: ClassVar[int | None] = 32
     takes_gradients: ClassVar[bool] = True  # a vector-Jacobian product; else the identity in the Jacobian's place
+    takes_velocity: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

@@ -30,6 +30,7 @@ class Field:
     field: Callable  # (obs [B, O], x_t [B, H, A], time [1 or B, 1 or H, 1]) -> [B, H, A]
     calls: list = dataclasses.field(default_factory=list)
     config = flow.FlowConfig(OBS, A, H)
+    sample = flow.FlowPolicy.sample
 
     def velocity(self, obs, x_t, time):
         time = time.time if isinstance(time, flow.TimeModulation) else time

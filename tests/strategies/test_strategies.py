@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from rtc_bench.common import errors
-from rtc_bench.policies import flow
+from rtc_bench.policies import flow, foreign
 from rtc_bench.strategies import base, bid, registry, rtc
+from rtc_bench.strategies.inpainting import served
 
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
 H, A, OBS, B = 8, 2, 3, 4
@@ -47,9 +48,24 @@ def first_weights(strategy):
     return strategy.initial_weights(policy(), jax.random.key(2))
 
 
+class Continuing:
+    """In the place of a policy server: it holds chunks to one another by RTC."""
+
+    horizon = H
+
+    def chunk(self, params, obs, noise):
+        return policy().sample(obs, noise, 5)
+
+    def continued(self, params, obs, noise, previous, delay, horizon):
+        return rtc.Rtc().plan(policy(), base.Request(obs, previous, delay, horizon, noise, None), ())[0]
+
+
 @functools.cache
 def acting(strategy):
     """The policy as the strategy prepares it, with random weights in the place of those that it would have learned."""
+    if isinstance(strategy, served.Served):
+        source = foreign.Source(Continuing(), "a server", "server", __file__, "")
+        return foreign.adapt(source, obs_size=OBS, action_size=A)
     weights = {}
     if strategy.training is not None:
         weights = {strategy.training.name: jittered(first_weights(strategy), 3)}
@@ -156,7 +172,7 @@ def moments(source, *, count=16):
     return base.Batch(obs, action, inside, OWN, jnp.float32(0.5), chunk)
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize("name", [name for name in registry.NAMES if name != "served"])  # whose server has its own
 def test_flow_steps_can_be_set(name):
     one_step_chunk, five_step_chunk = (chunk_of(name, 1, 2, flow_steps=steps) for steps in (1, 5))
     assert np.abs(one_step_chunk - five_step_chunk).max() > 1e-3
@@ -359,3 +375,26 @@ def test_looking_names_up_is_light():
         sys.exit("jax" in sys.modules)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 0
+
+
+def test_served_needs_a_policy_that_continues_chunks():
+    with pytest.raises(
+        errors.ConfigError, match=r"served hands the old chunk to a policy server, and this policy is none"
+    ):
+        served.Served().check(policy())
+    served.Served().check(acting(served.Served()))
+
+
+def test_what_needs_a_velocity_says_so():
+    """Under a policy that gives plain chunks alone, the others plan all the same."""
+    chunks_only = acting(served.Served())
+    for name in registry.NAMES:
+        strategy = registry.build(name, **SMALL.get(name, {}))
+        if strategy.training is not None or name == "bid":
+            continue
+        call = functools.partial(strategy.plan, chunks_only, requests(1, 2, ahead=strategy.looks_ahead))
+        if strategy.takes_velocity:
+            with pytest.raises(errors.ConfigError, match="gives chunks and no velocity"):
+                call(strategy.init(chunks_only, B))
+        else:
+            assert call(strategy.init(chunks_only, B))[0].shape == (B, H, A)

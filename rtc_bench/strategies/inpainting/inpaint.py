@@ -2,6 +2,7 @@
 every flow step."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -13,6 +14,8 @@ from rtc_bench.strategies import base
 @dataclasses.dataclass(frozen=True)
 class Inpaint(base.Strategy):
     """Before each flow step the first d actions are (1 - t) noise + t times the old chunk's. No gradient."""
+
+    takes_velocity: ClassVar[bool] = True
 
     def plan(self, policy, request, memory):
         """Euler steps, each from an overwritten chunk."""

@@ -1,6 +1,7 @@
 """PAINT (arXiv 2606.19774): find the noise that leads to the old chunk's steps, and start from it."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ class Paint(base.Strategy):
     A plain chunk; the same chunk with its first d actions from the old one, carried back to noise; a chunk from the plain
     one's noise with the first d steps of that.
     """
+
+    takes_velocity: ClassVar[bool] = True
 
     def plan(self, policy, request, memory):
         """Forward, backward, forward."""

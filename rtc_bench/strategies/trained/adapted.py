@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rtc_bench.common import errors
 from rtc_bench.policies import flow, low_rank
 from rtc_bench.strategies import base
 
@@ -16,9 +17,15 @@ class Adapted(base.Strategy):
     """Acts by the policy with low-rank adapters, which its training stage fits to ``objective``."""
 
     rank: ClassVar[int] = 8
+    takes_velocity: ClassVar[bool] = True
 
     def initial_weights(self, policy, key):
         """Adapters that change nothing."""
+        if not (isinstance(policy.params, dict) and policy.params):
+            raise errors.ConfigError(
+                f"{type(self).__name__} trains adapters of a policy's params, and this policy shows none; give its object "
+                "`params`, a dict of arrays, which may be nested"
+            )
         return low_rank.init(key, policy.params, self.rank)
 
     def loss(self, policy, weights, batch, key):

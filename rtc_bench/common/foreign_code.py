@@ -1,0 +1,106 @@
+"""Code of a user's own, by file or dotted path: how it is imported, and its errors told in one line with file and line."""
+
+import importlib
+import importlib.util
+import pathlib
+import re
+import sys
+import traceback
+import types
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rtc_bench.common import errors
+
+_REMEDIES = {  # what JAX raises -> what was done, and what to do
+    "TracerBoolConversionError": "a Python branch on a traced value, as delay and horizon are; use jnp.where",
+    "TracerArrayConversionError": "NumPy got a traced value; use jax.numpy",
+    "TracerIntegerConversionError": "a traced value as an index or a size; use jnp.take, or a mask",
+    "ConcretizationTypeError": "a traced value, as delay and horizon are, where Python needs a number",
+}
+_OF_CALLBACKS = "JaxRuntimeError"  # what an error within a callback becomes; its text holds the traceback
+
+
+def parts(target: str) -> tuple[str, str]:
+    """ "folder/file.py:Name", "package.module:Name" or "package.module.Name" as file or module, and name."""
+    source, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
+    return source, name
+
+
+def load_module(target: str, kind: str, error_type: type[errors.ConfigError]) -> types.ModuleType:
+    """The module that holds ``target``, a ``kind`` such as "strategy". Raises ``error_type`` where it cannot be imported."""
+    source, _ = parts(target)
+    try:
+        return _from_file(pathlib.Path(source)) if source.endswith(".py") else _from_module(source)
+    except (ImportError, OSError) as error:
+        raise error_type(f"{kind} {target!r} cannot be imported: {error}; check the path and PYTHONPATH") from error
+    except Exception as error:  # whatever the code of a foreign module does
+        line = line_of(error, source)
+        raise error_type(f"{kind} {target!r} cannot be imported: {type(error).__name__}: {error} ({line})") from error
+
+
+def _from_module(name: str) -> types.ModuleType:
+    if str(pathlib.Path.cwd()) not in sys.path:
+        sys.path.append(str(pathlib.Path.cwd()))  # a file beside where the command is run
+    return importlib.import_module(name)
+
+
+def _from_file(path: pathlib.Path) -> types.ModuleType:
+    path = path.resolve()
+    name = f"foreign_file_{zlib.crc32(bytes(path)):08x}_{path.stem}"  # no file may pose as a module of the same name
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"no such file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def line_of(error: Exception, source: str) -> str:
+    """Where in a foreign file, or else in what it called, it happened."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(pathlib.Path(source).resolve())]
+    return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
+
+
+def calling(owners: Mapping[str, str], call: Callable[[], Any], error_type: type[errors.ConfigError]) -> Any:
+    """What a call returns that runs foreign code. ``owners``: file -> the name of what stands in it.
+
+    Raises ``error_type`` for an error in such a file; other errors, and ConfigErrors, pass.
+    """
+    try:
+        return call()
+    except errors.ConfigError:
+        raise
+    except Exception as error:  # whatever foreign code does
+        lines = _lines(error)
+        for file, name in owners.items():
+            if line := lines.get(file):
+                raise error_type(f"{file}:{line}, {name}: {cause(error)}") from error
+        raise
+
+
+def _lines(error: Exception) -> dict[str, int]:
+    """File -> the innermost of its lines that the error came through; of a callback JAX keeps nothing but a text."""
+    lines = {frame.filename: frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__)}
+    if type(error).__name__ == _OF_CALLBACKS:
+        lines |= {file: int(line) for file, line in re.findall(r'File "(.*?)", line (\d+)', str(error))}
+    return lines
+
+
+def cause(error: Exception) -> str:
+    """What went wrong, in one line; for what JAX raises, what to do."""
+    for cls in type(error).__mro__:  # by name: this module does not load JAX
+        if cls.__name__ in _REMEDIES:
+            return _REMEDIES[cls.__name__]
+    if type(error).__name__ == _OF_CALLBACKS and "Traceback" in str(error):
+        return re.findall(r"^\w[\w.]*(?:: .*)?$", str(error), re.MULTILINE)[-1]
+    return f"{type(error).__name__}: {errors.first_line(error)}"

@@ -1,0 +1,176 @@
+"""A policy behind a websocket, as a policy made elsewhere: its chunks are asked for from within the compiled program.
+
+Whoever asks waits no longer than a request may take; nothing here waits for a device.
+"""
+
+import contextlib
+import hashlib
+import math
+import os
+import threading
+from typing import Any
+
+import numpy as np
+from jax import Array
+
+from rtc_bench.common import errors
+from rtc_bench.policies import foreign, host_callback
+from rtc_bench.realtime.serving import wire
+
+CONNECT_SECONDS = 10.0
+REQUEST_SECONDS = 60.0  # a server may compile at the first request; RTC_BENCH_REQUEST_SECONDS sets another
+START = "python scripts/serve.py policy=zoo task=<task> strategy=rtc"
+AGAIN = "then run the same command again: finished cells are kept"
+
+
+class ServerError(errors.ConfigError):
+    """A policy server that cannot be reached, or whose answer cannot be used."""
+
+
+def is_url(policy: str) -> bool:
+    """It names a server."""
+    return policy.startswith(("ws://", "wss://"))
+
+
+def request_seconds() -> float:
+    """How long a request may take. Raises ConfigError."""
+    text = os.environ.get("RTC_BENCH_REQUEST_SECONDS") or str(REQUEST_SECONDS)
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise errors.ConfigError(f"RTC_BENCH_REQUEST_SECONDS is {text!r}; set a number of seconds above 0")
+
+
+class ServedPolicy:
+    """The object that ``policies.foreign`` asks for; ``continued`` sends the old chunk along."""
+
+    def __init__(self, url: str):
+        """Connect. Raises ServerError."""
+        self.url, self.seconds = url, request_seconds()
+        self._failure: ServerError | None = None
+        self._lock = threading.Lock()  # devices ask at the same time, over one connection
+        self._connection = _open(url)
+        self.raw_metadata = self._receive(CONNECT_SECONDS)
+        self.metadata = self._unpacked(self.raw_metadata)
+        self.horizon = self.metadata.get("horizon")
+        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
+            raise ServerError(
+                f"{url}: its metadata says horizon {self.horizon!r} (it has: {', '.join(map(str, self.metadata)) or 'nothing'}); "
+                'a server must send {"horizon": H, ...}, the length of its chunks, when a client connects'
+            )
+        self.batched = self.metadata.get("batched") is True
+
+    def chunk(self, params: Any, obs: Array, noise: Array) -> Array:
+        """A plain chunk [B, H, A]."""
+        del params
+        return self._asked(noise, **{wire.STATE: obs, wire.NOISE: noise})
+
+    def continued(self, params: Any, obs: Array, noise: Array, previous: Array, delay: Array, horizon: Array) -> Array:
+        """A chunk [B, H, A] that the server holds to ``previous`` [B, H, A]."""
+        del params
+        held = {wire.PREVIOUS: previous, wire.DELAY: delay, wire.HORIZON: horizon}
+        return self._asked(noise, **{wire.STATE: obs, wire.NOISE: noise}, **held)
+
+    def _asked(self, like: Array, **request: Array) -> Array:
+        for name, size in (("obs_size", request[wire.STATE].shape[1]), ("action_size", like.shape[2])):
+            if self.metadata.get(name, size) != size:
+                raise ServerError(
+                    f"{self.url}: its {name} is {self.metadata[name]}, the task's is {size}; "
+                    "serve a policy that was made for this task and interface"
+                )
+        return host_callback.call(self._answer, like, request)
+
+    def _answer(self, request: dict[str, Any]) -> np.ndarray:
+        """Called from the threads of all devices. Once the server has failed, it is not asked any more."""
+        numbers = {name: int(request[name]) for name in (wire.DELAY, wire.HORIZON) if name in request}
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                return self._chunks({**request, **numbers}, request[wire.NOISE].shape)
+            except ServerError as error:
+                self._failure = error
+                raise
+
+    def _chunks(self, request: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+        if self.batched:
+            return self._chunk(request, shape)
+        episodes = []
+        for number in range(shape[0]):
+            own = {name: value[number] if isinstance(value, np.ndarray) else value for name, value in request.items()}
+            episodes.append(self._chunk(own, shape[1:]))
+        return np.stack(episodes)
+
+    def _chunk(self, request: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+        with self._reporting():
+            self._connection.send(wire.pack(request))
+        answer = self._unpacked(self._receive(self.seconds))
+        actions = answer.get(wire.ACTIONS)
+        if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "iuf":
+            raise ServerError(f"{self.url} answered without {wire.ACTIONS!r}, an array of numbers; mend the server")
+        if actions.shape != shape:
+            raise ServerError(
+                f"{self.url} answered with actions of shape {list(actions.shape)}, not {list(shape)}; "
+                "serve a policy that was made for this task"
+            )
+        if not np.isfinite(actions).all():
+            raise ServerError(f"{self.url} answered with actions that are inf or nan; mend the server, {AGAIN}")
+        return actions.astype(np.float32)
+
+    def _receive(self, seconds: float) -> bytes:
+        with self._reporting():
+            try:
+                message = self._connection.recv(timeout=seconds)
+            except TimeoutError:
+                raise ServerError(
+                    f"{self.url} did not answer within {seconds:g} s; make it faster, or wait longer by "
+                    f"RTC_BENCH_REQUEST_SECONDS={10 * seconds:g}, {AGAIN}"
+                ) from None
+        if isinstance(message, str):
+            raise ServerError(f"{self.url} answered: {' '.join(message.split())[:500]}")
+        return message
+
+    def _unpacked(self, message: bytes) -> dict[str, Any]:
+        try:
+            return wire.unpack(message)
+        except wire.WireError as error:
+            raise ServerError(f"{self.url}: {error}; is it a server for the openpi client?") from None
+
+    @contextlib.contextmanager
+    def _reporting(self):
+        import websockets
+
+        try:
+            yield
+        except websockets.ConnectionClosed as error:
+            reason = errors.first_line(error)
+            raise ServerError(f"{self.url} closed the connection ({reason}); start it again, {AGAIN}") from None
+
+
+def _open(url: str) -> Any:
+    """A connection. Raises ServerError."""
+    import websockets
+    import websockets.sync.client
+
+    options = {"open_timeout": CONNECT_SECONDS, "compression": None, "max_size": wire.LARGEST_MESSAGE, "proxy": None}
+    options["ping_timeout"] = request_seconds()  # a server that computes may not answer pings
+    try:
+        return contextlib.ExitStack().enter_context(websockets.sync.client.connect(url, **options))
+    except websockets.InvalidURI:
+        raise ServerError(f"policy={url} is no address; write ws://host:port") from None
+    except TimeoutError:
+        raise ServerError(f"{url} did not open within {CONNECT_SECONDS:g} s; is it a policy server?") from None
+    except websockets.InvalidHandshake as error:
+        raise ServerError(f"{url} is no policy server ({errors.first_line(error)}); start one: {START}") from None
+    except (OSError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or errors.first_line(error)
+        raise ServerError(f"no policy server at {url} ({reason}); check host and port, or start one: {START}") from None
+
+
+def connect(url: str) -> foreign.Source:
+    """The policy behind a server's address. Raises ServerError."""
+    policy = ServedPolicy(url)
+    task, address = policy.metadata.get("task"), url.partition("://")[2].rstrip("/")
+    digest = hashlib.sha256(policy.raw_metadata).hexdigest()[:12]
+    task = task if isinstance(task, str) else None
+    return foreign.Source(policy, f"policy={url}", address, __file__, digest, task)
