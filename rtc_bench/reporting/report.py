@@ -107,6 +107,8 @@ def film_episode(
     caption = f"{task}, d = {delay}, s = {horizon}, episode {number}"
     if len({title.rpartition(": ")[2] for title in films}) > 1:
         caption += ", chosen because strategies differ in it"
+    if absent := [name for name in strategies if name not in played]:
+        caption += f"; not played at this d and s: {', '.join(absent)}"
     return page.CaptionedFilm(paths[0], caption), task_policy, strategies
 
 
