@@ -1,5 +1,6 @@
 """Is a foreign strategy what ``strategies.base`` asks for? Its methods are traced; nothing is computed or compiled."""
 
+import contextlib
 import inspect
 import re
 import traceback
@@ -16,11 +17,12 @@ from rtc_bench.strategies import base, registry
 BATCH = 3  # episodes
 
 _REMEDIES = {  # what JAX raises -> what was done, and what to do
-    jax.errors.TracerBoolConversionError: "a Python branch on a traced value, as delay and horizon are; use jnp.where",
+    jax.errors.TracerBoolConversionError: "a Python branch on a traced value, as {traced}; use jnp.where",
     jax.errors.TracerArrayConversionError: "NumPy got a traced value; use jax.numpy",
     jax.errors.TracerIntegerConversionError: "a traced value as an index or a size; use jnp.take, or a mask",
-    jax.errors.ConcretizationTypeError: "a traced value, as delay and horizon are, where Python needs a number",
+    jax.errors.ConcretizationTypeError: "a traced value, as {traced}, where Python needs a number",
 }
+_CALLED = ("check", "prepare", "init", "first", "plan", "correct", "initial_weights", "loss")
 
 
 class BrokenStrategy(errors.ConfigError):
@@ -84,10 +86,6 @@ def check_stage(strategy: base.Strategy) -> None:
             f"{cls.__name__}.training is named {stage.name!r}, as a built-in strategy's weights are; "
             "write training = base.TrainingStage(...) with another name"
         )
-    if stage.source not in (base.DATA, base.ROLLOUTS):
-        raise errors.ConfigError(
-            f"{cls.__name__}.training has source={stage.source!r}; source: {base.DATA}, {base.ROLLOUTS}"
-        )
     for method in ("initial_weights", "loss"):
         if getattr(cls, method) is getattr(base.Strategy, method):
             raise errors.ConfigError(f"{cls.__name__} names a training stage, but has no {method}; it must override it")
@@ -116,7 +114,12 @@ def check_training(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
     rule = f"initial_weights must return a dict of float32 arrays, which may be nested; it returns {_describe(weights)}"
     is_dict = isinstance(weights, dict) and all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(weights))
     _require(is_dict and bool(jax.tree.leaves(weights)), strategy.initial_weights, rule)
-    loss = calling([strategy], lambda: jax.eval_shape(strategy.loss, policy, weights, batch, key))
+    try:
+        loss = calling([strategy], lambda: jax.eval_shape(strategy.loss, policy, weights, batch, key))
+    except BrokenStrategy as error:
+        if batch.chunk is None and "NoneType" in str(error):
+            raise BrokenStrategy(f"{error}; if it is batch.chunk: that needs source=base.ROLLOUTS") from None
+        raise
     _require_like(array(), loss, strategy.loss, "a number []")
 
 
@@ -127,17 +130,45 @@ def calling(strategies: Sequence[base.Strategy], call: Callable[[], Any]) -> Any
     except errors.ConfigError:
         raise
     except Exception as error:  # whatever foreign code does
-        frames = {frame.filename: frame.lineno for frame in traceback.extract_tb(error.__traceback__)}
-        for cls in map(type, filter(is_foreign, strategies)):
-            if line := frames.get(inspect.getfile(cls)):
-                raise BrokenStrategy(f"{inspect.getfile(cls)}:{line}, {cls.__name__}: {_cause(error)}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        for strategy in filter(is_foreign, strategies):
+            files = _foreign_files(type(strategy))
+            if own := [frame for frame in frames if frame.filename in files]:
+                cause = _cause(error, learning="loss" in {frame.name for frame in own})
+                name = type(strategy).__name__
+                raise BrokenStrategy(f"{own[-1].filename}:{own[-1].lineno}, {name}: {cause}") from error
+        for strategy in filter(is_foreign, strategies):
+            _check_signatures(strategy)
         raise
 
 
-def _cause(error: Exception) -> str:
+def _foreign_files(cls: type) -> set[str]:
+    """Of the class, and of all that it is derived from and that is not of the package."""
+    files = set()
+    for base_class in cls.__mro__:
+        with contextlib.suppress(TypeError):  # of a class that is in no file
+            if not base_class.__module__.startswith("rtc_bench."):
+                files.add(inspect.getfile(base_class))
+    return files
+
+
+def _check_signatures(strategy: base.Strategy) -> None:
+    """Raise BrokenStrategy for a method that cannot be called as the base class's is."""
+    for name in _CALLED:
+        method = inspect.unwrap(getattr(strategy, name))
+        names = list(inspect.signature(getattr(base.Strategy, name)).parameters)
+        try:
+            inspect.signature(method).bind(*names[1:])
+        except TypeError:
+            _require(False, method, f"it must take these arguments: def {name}({', '.join(names)})")
+
+
+def _cause(error: Exception, *, learning: bool) -> str:
+    """``learning``: in a loss."""
+    traced = "all that a loss gets is" if learning else "delay and horizon are"
     for kind, remedy in _REMEDIES.items():
         if isinstance(error, kind):
-            return remedy
+            return remedy.format(traced=traced)
     return f"{type(error).__name__}: {errors.first_line(error)}"
 
 
