@@ -12,6 +12,7 @@ COLOURS = {scenes.GREEN: "#009E73", scenes.BLUE: "#0072B2", scenes.RED: "#D55E00
 LETTERS = {scenes.GREEN: "G", scenes.BLUE: "B", scenes.RED: "R"}
 STATIC, MOVING, SKY = "#8C8C8C", "#E3C770", "#F7F7F4"
 WORLD = 5.0  # m
+MARGIN = 0.12  # m, half a letter
 
 Frame = tuple[np.ndarray, ...]  # x, y, angle of the moving bodies, each [M]
 
@@ -29,7 +30,7 @@ def _to_world(point: scenes.Point, pose: tuple[float, float, float]) -> tuple[fl
 
 def draw(axis, scene: scenes.Scene, frame: Frame) -> None:
     """Draw one still into a matplotlib axis."""
-    from matplotlib import patches
+    from matplotlib import patches, patheffects
 
     poses = _poses(scene, frame)
     axis.set_facecolor(SKY)
@@ -43,7 +44,10 @@ def draw(axis, scene: scenes.Scene, frame: Frame) -> None:
         elif body.vertices:
             axis.add_patch(patches.Polygon([_to_world(corner, pose) for corner in body.vertices], **look))
         if body.role and body.slot >= scenes.WALL_SLOTS:
-            axis.text(*pose[:2], LETTERS[body.role], color="white", ha="center", va="center", fontsize=6, weight="bold")
+            x, y = np.clip(pose[:2], MARGIN, WORLD - MARGIN)  # of a shape at the edge the letter is whole, beside it
+            edge = [patheffects.withStroke(linewidth=1.5, foreground=colour)]
+            looks = {"ha": "center", "va": "center", "fontsize": 6, "weight": "bold", "path_effects": edge}
+            axis.text(x, y, LETTERS[body.role], color="white", **looks)
     for thruster in scene.thrusters:
         pose = poses[thruster.body]
         x, y = _to_world(thruster.anchor, pose)
@@ -90,10 +94,13 @@ def strip(
 def animate(
     scene: scenes.Scene, films: Mapping[str, Sequence[Frame]], frame_time: float, path: pathlib.Path, *, every: int = 1
 ) -> None:
-    """Save an animated GIF, the films beside each other and in step, up to two a line; ``every`` leaves frames out."""
+    """Save an animated GIF, the films beside each other and in step; ``every`` leaves frames out.
+
+    There are up to two films a line, or five where there are many.
+    """
     from PIL import Image
 
-    columns = min(2, len(films))
+    columns = min(2 if len(films) <= 8 else 5, len(films))
     pyplot, figure, axes = _figure(columns, -(-len(films) // columns))
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.94, wspace=0.03, hspace=0.1)
     for axis in axes.flat[len(films) :]:

@@ -96,7 +96,7 @@ def load(path: Path, *, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def _read(path: Path, *, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     path = pathlib.Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file; check the path, or train one first")
+        raise CheckpointError(f"{path.absolute()}: no such checkpoint file; check the path, or train one first")
     if path.suffix == ".pkl":
         raise CheckpointError(f"{path}: pickles are not loaded; convert it once: {CONVERT_COMMAND}")
     try:
@@ -199,27 +199,46 @@ def save_weights(path: Path, weights: Mapping[str, Any], card: Mapping[str, Any]
 
 
 def load_weights(
-    path: Path, expected: Any, *, policy: str, options: Mapping[str, Any], code: str | None
+    path: Path,
+    expected: Any,
+    *,
+    policy: str,
+    options: Mapping[str, Any],
+    code: str | None,
+    class_name: str | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """What a strategy learned for the policy of this digest. Raises CheckpointError for other weights.
 
     ``expected``: a nested dict of arrays, or their shapes, that they must be like. ``code``: the digest of a foreign
-    strategy's file; where the file has changed since, that is told.
+    strategy's file; where the file has changed since, that is told. ``class_name``: a foreign strategy's. ``command``
+    trains it again.
     """
     arrays, header = load(path, kind="weights")
     recipe = header.get("recipe", {})
+    again = "train it again" + (f": {command}" if command else "")
+    if class_name is not None:
+        check_class(path, header, class_name)
     for name, value in {"policy": policy, "options": dict(options)}.items():
         if recipe.get(name) != value:
-            raise CheckpointError(f"{path}: trained for {name} {recipe.get(name)}, not {value}; train it again")
+            raise CheckpointError(f"{path}: trained for {name} {recipe.get(name)}, not {value}; {again}")
     if code is None and "code" in recipe:
-        raise CheckpointError(
-            f"{path}: a foreign strategy's of the same name; give another weights=, or train it again"
-        )
+        raise CheckpointError(f"{path}: a foreign strategy's of the same name; give another weights=, or {again}")
     if recipe.get("code") not in (None, code):
         print(f"{path}: trained when the strategy's file was another; train it again if its training has changed")
     _check_shapes(path, arrays, expected)
     check_weights(path, arrays)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float32), arrays)
+
+
+def check_class(path: Path, header: Mapping[str, Any], class_name: str) -> None:
+    """Raise CheckpointError for weights that a foreign class of another name learned."""
+    owner = header.get("recipe", {}).get("class", class_name)
+    if owner != class_name:
+        raise CheckpointError(
+            f"{path}: holds what the class {owner} learned, not {class_name}; name each class's TrainingStage differently, "
+            "or delete the file"
+        )
 
 
 def zoo_files() -> dict[str, pathlib.Path]:

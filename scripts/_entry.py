@@ -7,6 +7,7 @@ traceback; RTC_BENCH_DEBUG=1 shows it.
 import dataclasses
 import errno
 import importlib
+import importlib.util
 import inspect
 import os
 import pathlib
@@ -19,6 +20,10 @@ SCRIPTS = pathlib.Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 CONFIGS = ROOT / "configs"
 
+if importlib.util.find_spec("hydra") is None:
+    remedy = "run `make setup` once, then `source .venv/bin/activate`, or use .venv/bin/python"
+    print(f"error: {sys.executable} lacks what rtc_bench needs; {remedy}", file=sys.stderr)
+    sys.exit(2)
 if not all((ROOT / "rtc_bench" / link).is_dir() for link in ("envs", "policies")):
     sys.exit("error: the links in rtc_bench/ were lost in copying; mend them: ln -sf ../envs ../policies rtc_bench/")
 sys.path.insert(0, str(ROOT))  # a checkout's scripts run that checkout, installed or not

@@ -128,9 +128,13 @@ def compare_strategies(
 
 
 def most_telling_episode(outcomes: PairedOutcomes) -> tuple[str, int, int, int, int]:
-    """(task, delay, horizon, seed, episode) where strategies differ most: solved by the best one, and not by the worst."""
+    """(task, delay, horizon, seed, episode) where strategies differ most: solved by the best one, and not by the worst.
+
+    Of the pairs that all strategies play, if there are any.
+    """
     best: tuple[float, tuple[str, int, int, int, int]] | None = None
-    for pair in outcomes.pairs:
+    common = [pair for pair in outcomes.pairs if all(pair in outcomes.pairs_of(name) for name in outcomes.strategies)]
+    for pair in common or outcomes.pairs:
         by_strategy = [outcomes.episodes_by_task(name, pair) for name in outcomes.strategies]
         for task in outcomes.tasks:
             cells = [by_task[task] for by_task in by_strategy if task in by_task]

@@ -14,10 +14,10 @@ from typing import Any
 from rtc_bench.common import errors
 
 _REMEDIES = {  # what JAX raises -> what was done, and what to do
-    "TracerBoolConversionError": "a Python branch on a traced value, as delay and horizon are; use jnp.where",
+    "TracerBoolConversionError": "a Python branch on a traced value, as {traced}; use jnp.where",
     "TracerArrayConversionError": "NumPy got a traced value; use jax.numpy",
     "TracerIntegerConversionError": "a traced value as an index or a size; use jnp.take, or a mask",
-    "ConcretizationTypeError": "a traced value, as delay and horizon are, where Python needs a number",
+    "ConcretizationTypeError": "a traced value, as {traced}, where Python needs a number",
 }
 _OF_CALLBACKS = "JaxRuntimeError"  # what an error within a callback becomes; its text holds the traceback
 
@@ -35,6 +35,8 @@ def load_module(target: str, kind: str, error_type: type[errors.ConfigError]) ->
         return _from_file(pathlib.Path(source)) if source.endswith(".py") else _from_module(source)
     except (ImportError, OSError) as error:
         raise error_type(f"{kind} {target!r} cannot be imported: {error}; check the path and PYTHONPATH") from error
+    except errors.ConfigError as error:  # of what the module builds, such as a training stage
+        raise error_type(f"{kind} {target!r}: {error} ({line_of(error, source)})") from error
     except Exception as error:  # whatever the code of a foreign module does
         line = line_of(error, source)
         raise error_type(f"{kind} {target!r} cannot be imported: {type(error).__name__}: {error} ({line})") from error
@@ -82,9 +84,10 @@ def calling(owners: Mapping[str, str], call: Callable[[], Any], error_type: type
         raise
     except Exception as error:  # whatever foreign code does
         lines = _lines(error)
+        functions = {frame.name for frame in traceback.extract_tb(error.__traceback__) if frame.filename in owners}
         for file, name in owners.items():
             if line := lines.get(file):
-                raise error_type(f"{file}:{line}, {name}: {cause(error)}") from error
+                raise error_type(f"{file}:{line}, {name}: {cause(error, learning='loss' in functions)}") from error
         raise
 
 
@@ -96,11 +99,12 @@ def _lines(error: Exception) -> dict[str, int]:
     return lines
 
 
-def cause(error: Exception) -> str:
-    """What went wrong, in one line; for what JAX raises, what to do."""
+def cause(error: Exception, *, learning: bool = False) -> str:
+    """What went wrong, in one line; for what JAX raises, what to do. ``learning``: in a loss."""
+    traced = "all that a loss gets is" if learning else "delay and horizon are"
     for cls in type(error).__mro__:  # by name: this module does not load JAX
         if cls.__name__ in _REMEDIES:
-            return _REMEDIES[cls.__name__]
+            return _REMEDIES[cls.__name__].format(traced=traced)
     if type(error).__name__ == _OF_CALLBACKS and "Traceback" in str(error):
         return re.findall(r"^\w[\w.]*(?:: .*)?$", str(error), re.MULTILINE)[-1]
     return f"{type(error).__name__}: {errors.first_line(error)}"

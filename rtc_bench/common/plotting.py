@@ -4,8 +4,13 @@ import io
 import pathlib
 from typing import Any
 
-# Okabe-Ito, legible to colour-blind eyes; markers and dashes carry the difference in grey: (colour, marker, dash).
-STYLES = (
+Dash = str | tuple[int, tuple[int, ...]]  # as matplotlib takes it
+LONG: Dash = (0, (7, 2))
+DOTTED_TWICE: Dash = (0, (3, 1, 1, 1, 1, 1))
+
+# Okabe-Ito, legible to colour-blind eyes, then four more; markers and dashes carry the difference in grey. No two lines agree
+# in two of colour (or one near it), marker and dash.
+STYLES: tuple[tuple[str, str, Dash], ...] = (
     ("#0072B2", "o", "-"),
     ("#E69F00", "s", "--"),
     ("#009E73", "^", "-."),
@@ -14,15 +19,28 @@ STYLES = (
     ("#56B4E9", "P", "--"),
     ("#000000", "X", "-."),
     ("#808080", "*", ":"),
+    ("#882255", "<", LONG),
+    ("#7A5C00", ">", DOTTED_TWICE),
+    ("#5D3A9B", "p", "-"),
+    ("#8FBC3A", "d", "--"),
+    ("#0072B2", "s", "-."),
+    ("#E69F00", "^", LONG),
+    ("#009E73", "D", LONG),
+    ("#D55E00", "v", DOTTED_TWICE),
+    ("#CC79A7", "X", "--"),
+    ("#56B4E9", "X", ":"),
+    ("#000000", "<", ":"),
+    ("#808080", ">", LONG),
+    ("#882255", "p", DOTTED_TWICE),
+    ("#7A5C00", "d", "-"),
+    ("#5D3A9B", "o", "--"),
+    ("#8FBC3A", "o", "-."),
 )
 
 
-def style(number: int) -> tuple[str, str, str]:
-    """Colour, marker and dash of the line with this number; colours repeat, with another marker and dash."""
-    number, round_number = number % len(STYLES), number // len(STYLES)
-    colour = STYLES[number][0]
-    marker, dash = STYLES[(number + 3 * round_number) % len(STYLES)][1:]
-    return colour, marker, dash
+def style(number: int) -> tuple[str, str, Dash]:
+    """Colour, marker and dash of the line with this number."""
+    return STYLES[number % len(STYLES)]
 
 
 def shade(number: int, count: int) -> tuple[float, float, float, float]:
@@ -40,6 +58,7 @@ def panels(
     head: float = 0.0,
     y_label: str = "solve rate",
     percent: bool = True,
+    sharey: bool = True,
     **options,
 ) -> tuple[Any, list[Any]]:
     """A figure and an axis a title, up to four beside each other; sizes in inches, ``head`` is left free above.
@@ -55,7 +74,7 @@ def panels(
     columns = min(4, len(titles))
     rows = -(-len(titles) // columns)
     size = (width * columns, height * rows + head)
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, **options)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharey=sharey, squeeze=False, **options)
     visible = list(axes.flat)[: len(titles)]
     for axis, title in zip(visible, titles, strict=True):
         axis.set_title(title, fontsize=10)

@@ -99,6 +99,15 @@ def at_least(settings: Any, **bounds: float) -> None:
             raise errors.ConfigError(f"{name}={value} is too small; it must be {bound} or more")
 
 
+def above(settings: Any, **bounds: float) -> None:
+    """Raise ConfigError for the first field that is not above its bound, or not finite."""
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        check_finite(name, value)
+        if not value > bound:
+            raise errors.ConfigError(f"{name}={value} is out of range; it must be above {bound}")
+
+
 def check_seed(seed: int, count: int = 1) -> None:
     """Raise ConfigError unless a seed, and the ``count - 1`` after it, are such as JAX's keys take."""
     if not 0 <= seed <= 2**32 - count:

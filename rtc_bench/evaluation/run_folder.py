@@ -55,7 +55,9 @@ def load(folders: Sequence[pathlib.Path | str]) -> LoadedRuns:
     manifests: list[dict[str, Any]] = []
     for folder in map(pathlib.Path, folders):
         if not (folder / "results.csv").is_file():
-            raise errors.ConfigError(f"{folder}: no results.csv there; give the folder that a sweep printed at its end")
+            raise errors.ConfigError(
+                f"{folder.absolute()}: no results.csv there; give the folder that a sweep printed at its end"
+            )
         manifest = {**files.read_manifest(folder / MANIFEST, "settings", "identity", "versions"), "folder": folder}
         for other in manifests:
             _check_mergeable(other, manifest)

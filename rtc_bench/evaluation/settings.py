@@ -44,9 +44,7 @@ class SweepConfig(schema.Settings):
     delay_model: str = "constant"  # what requests meet: constant (d), uniform, lognormal, bursts, spikes or trace
     delay_estimate: str = "exact"  # what strategies are told of it: exact, constant (d), max, quantile or offset
     delay_options: dict = dataclasses.field(default_factory=dict)  # settings of model and estimate: spread, window, ...
-    underrun: str = (
-        "hold"  # the action where chunks ran out: hold (the last), zero, or repeat (the newest chunk's last)
-    )
+    underrun: str = "hold"  # where chunks ran out: hold (the last action), zero, or repeat (the newest chunk's last)
     episodes: int = 256  # a cell and seed; more of them go on from those that the run folder has
     policy: str = "zoo"  # zoo, a checkpoint, a folder of <task>.safetensors, file.py:function, or ws://host:port
     weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder

@@ -60,6 +60,7 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     for spec in config.strategies:
         registry.check_spec(spec)
     strategies = sweep_inputs.build_strategies(config)
+    sweep_inputs.check_weights_folder(config, strategies)
     latency = schedule.build(config.delay_model, config.delay_estimate, config.delay_options)
     sources = sweep_inputs.policy_sources(config)
     pairs = {  # typos are told before devices are looked for
@@ -72,9 +73,12 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     }
     for task_policy in task_policies.values():
         sweep_inputs.check_strategies(strategies, task_policy.policy)
+    omitted: dict[int, list[str]] = {}  # delay -> names
     for name, own in next(iter(pairs.values())).items():
-        if omitted := sorted({*schema.whole_numbers("delay", config.delay)} - {d for d, _ in own}):
-            print(f"{name} does not play d = {', '.join(map(str, omitted))}: {settings.RULE}", flush=True)
+        for d in sorted({*schema.whole_numbers("delay", config.delay)} - {d for d, _ in own}):
+            omitted.setdefault(d, []).append(name)
+    for d, names in omitted.items():
+        print(f"d = {d} is not played by {', '.join(names)}: {settings.RULE}", flush=True)
     cells = [(task, name, d, s) for task in task_policies for name in strategies for d, s in pairs[task][name]]
     identity = {**sweep_inputs.digests(task_policies, strategies), **latency.digests()}
     return PreparedSweep(config, task_policies, strategies, cells, identity, latency)

@@ -141,7 +141,8 @@ def load_task_policy(
                 [strategy],
                 lambda strategy=strategy: jax.eval_shape(strategy.initial_weights, policy, jax.random.key(0)),
             )
-            weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for)
+            told = {"class_name": foreign_class(strategy), "command": _training_command(config, name, task)}
+            weights[stage.name] = checkpoint.load_weights(file, expected, **trained_for, **told)
             weights_files[stage.name] = file
     return dataclasses.replace(task_policy, policy=dataclasses.replace(policy, weights=weights), weights=weights_files)
 
@@ -174,16 +175,10 @@ def _weights_file(
     folders = [pathlib.Path(config.weights), *beside]
     present = [file for folder in folders if (file := checkpoint.weights_file(folder, stage, task)).exists()]
     if not present:
-        (spec,) = (spec for spec in config.strategies if registry.name_of(spec) == strategy_name)
-        settings_apart = {"policy": (config.policy, "zoo"), "out": (config.weights, settings.SweepConfig.weights)}
-        arguments = [f" {name}={value}" for name, (value, default) in settings_apart.items() if value != default]
-        options = {} if config.flow_steps == settings.SweepConfig.flow_steps else {"flow_steps": config.flow_steps}
-        options |= config.options.get(strategy_name, {})
-        arguments += [f" options.{strategy_name}.{name}={value}" for name, value in options.items()]
         raise errors.ConfigError(
             f"{strategy_name} needs weights that it learns for the policy of {task}, and there are none in "
-            f"{' or '.join(map(str, folders[:2]))}; train them: python scripts/train_method.py task={task} strategy={spec}"
-            + "".join(arguments)
+            f"{' or '.join(str(folder.absolute()) for folder in folders[:2])}; "
+            f"train them: {_training_command(config, strategy_name, task)}"
         )
 
     def fit(file: pathlib.Path) -> list[bool]:
@@ -194,6 +189,31 @@ def _weights_file(
     if nearest.parent.parent not in beside:
         print(f"{task}: {strategy_name} acts by {nearest}", flush=True)
     return nearest
+
+
+def _training_command(config: settings.SweepConfig, strategy_name: str, task: str) -> str:
+    (spec,) = (spec for spec in config.strategies if registry.name_of(spec) == strategy_name)
+    settings_apart = {"policy": (config.policy, "zoo"), "out": (config.weights, settings.SweepConfig.weights)}
+    arguments = [f" {name}={value}" for name, (value, default) in settings_apart.items() if value != default]
+    options = {} if config.flow_steps == settings.SweepConfig.flow_steps else {"flow_steps": config.flow_steps}
+    options |= config.options.get(strategy_name, {})
+    arguments += [f" options.{strategy_name}.{name}={value}" for name, value in options.items()]
+    return f"python scripts/train_method.py task={task} strategy={spec}" + "".join(arguments)
+
+
+def check_weights_folder(config: settings.SweepConfig, strategies: Mapping[str, base.Strategy]) -> None:
+    """Raise ConfigError for a ``weights`` that was given and cannot be meant."""
+    folder = pathlib.Path(config.weights)
+    if config.weights == settings.SweepConfig.weights:
+        return  # as long as nothing was trained, it is not there
+    if not folder.is_dir():
+        raise errors.ConfigError(
+            f"weights={config.weights}: {folder.absolute()} is no folder; give one that train_method.py filled"
+        )
+    names = [strategy.training.name for strategy in strategies.values() if strategy.training is not None]
+    inner = folder / METHODS
+    if any((inner / name).is_dir() for name in names) and not any((folder / name).is_dir() for name in names):
+        raise errors.ConfigError(f"weights={config.weights} holds none of {', '.join(names)}; give weights={inner}")
 
 
 def build_strategies(config: settings.SweepConfig) -> dict[str, base.Strategy]:
@@ -280,6 +300,11 @@ def digests(task_policies: Mapping[str, TaskPolicy], strategies: Mapping[str, ba
         if code := code_digest(strategy):
             identity[f"strategy {name}"] = code
     return identity
+
+
+def foreign_class(strategy: base.Strategy) -> str | None:
+    """The name of a class from outside the package."""
+    return type(strategy).__qualname__ if contract.is_foreign(strategy) else None
 
 
 def code_digest(strategy: base.Strategy) -> str | None:

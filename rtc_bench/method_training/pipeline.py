@@ -69,7 +69,13 @@ def _strategies(
         registry.check_spec(spec)
     strategies = sweep_inputs.build_strategies(sweep_config)
     owners: dict[str, str] = {}
-    for name, strategy in strategies.items():
+    for spec, (name, strategy) in zip(sweep_config.strategies, strategies.items(), strict=True):
+        if strategy.training is None:
+            learners = ", ".join(registry.trained_names())
+            raise errors.ConfigError(
+                f"strategy={spec} has no training stage, there is nothing to train; those that learn: {learners}, or "
+                "your own that sets `training`, see rtc_bench/strategies/base.py"
+            )
         stage_name = stage.build_stage(strategy, config).name
         owner = owners.setdefault(stage_name, name)
         if owner != name:

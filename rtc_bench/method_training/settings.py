@@ -11,14 +11,14 @@ class TrainMethodConfig(schema.Settings):
     """What strategies learn for a policy; what is null is as each strategy's own stage says."""
 
     task: Any  # a name, a list, or all
-    strategy: str | tuple[str, ...] = "all"  # a name, package.module:Class or file.py:Class, a list, or all that learn
+    strategy: str | tuple[str, ...] = "all"  # of those named above, file.py:Class, package.module:Class, a list, or all
     policy: str = "zoo"  # the policy they learn for: zoo, a checkpoint, or a folder of <task>.safetensors
     data: str = "data"  # folder that generate_data.py filled
     experts: str = "runs/experts"  # folder that train_expert.py filled; for those that learn from roll-outs
     rollout_steps: int = 262_144  # control steps of roll-outs, at least
-    epochs: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
+    epochs: int | None = None  # passes over the data or roll-outs; null: as each strategy's own stage says
+    batch: int | None = None  # moments an update; null: likewise
+    learning_rate: float | None = None  # null: likewise
     noise_std: float = 0.1  # actuation noise, of roll-outs
     seed: int = 0
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
@@ -29,8 +29,8 @@ class TrainMethodConfig(schema.Settings):
         for name in ("epochs", "batch"):
             if getattr(self, name) is not None:
                 schema.at_least(self, **{name: 1})
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise errors.ConfigError(f"learning_rate={self.learning_rate} is out of range; it must be above 0")
+        if self.learning_rate is not None:
+            schema.above(self, learning_rate=0)
         schema.check_seed(self.seed)
         if not self.strategies:
             raise errors.ConfigError("strategy=[] is empty; name one or more, or all")

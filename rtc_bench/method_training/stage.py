@@ -54,8 +54,13 @@ class MethodTrainer:
         self._round = jax.jit(self._run_updates)
 
     def initial_state(self) -> MethodTrainingState:
-        """The weights that the strategy begins with."""
+        """The weights that the strategy begins with. Raises ConfigError for those that no file can hold."""
         weights = self.strategy.initial_weights(self.policy, jax.random.key(self.seed))
+        if misfit := _misfit(weights):
+            raise errors.ConfigError(
+                f"{type(self.strategy).__name__}: initial_weights must return a dict of jax.numpy arrays or of such dicts, "
+                f"under names without '/'; it holds {misfit}"
+            )
         return MethodTrainingState(weights, weights, self.optimiser.init(weights))
 
     def round(self, state: MethodTrainingState, number: int) -> tuple[MethodTrainingState, float]:
@@ -72,6 +77,14 @@ class MethodTrainer:
         state, loss = self._round(self.policy, self.source, state, items)
         return state, float(loss)
 
+    def begins_finite(self, state: MethodTrainingState) -> bool:
+        """True if the loss of some moments is a finite number before any update."""
+        index = jnp.arange(min(self.stage.batch, self.source.size))
+        horizon, progress = self.policy.config.horizon, jnp.float32(0.0)
+        batch = self.source.batch(index, horizon=horizon, own=self.own, progress=progress)
+        loss = jax.jit(self.strategy.loss)(self.policy, state.weights, batch, jax.random.key(self.seed))
+        return bool(jnp.isfinite(loss))
+
     def _run_updates(
         self, policy: flow.FlowPolicy, source: moments.Moments, state: MethodTrainingState, items: tuple
     ) -> tuple[MethodTrainingState, Array]:
@@ -79,8 +92,7 @@ class MethodTrainer:
             batch = source.batch(
                 index, horizon=policy.config.horizon, own=self.own, progress=number.astype(jnp.float32) / self.total
             )
-            objective = functools.partial(self.strategy.loss, policy, batch=batch, key=key)
-            value, gradient = jax.value_and_grad(objective)(state.weights)
+            value, gradient = jax.value_and_grad(self.strategy.loss, argnums=1)(policy, state.weights, batch, key)
             change, optimiser = self.optimiser.update(gradient, state.optimiser, state.weights)
             weights = optax.apply_updates(state.weights, change)
             decay = jnp.minimum(self.stage.average, (1.0 + number) / (10.0 + number))  # so that the start is forgotten
@@ -165,33 +177,33 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
         **sources.identity(stage.source),
     }
     if code := sweep_inputs.code_digest(strategy):
-        recipe["code"] = code
+        recipe |= {"code": code, "class": sweep_inputs.foreign_class(strategy)}
     path = checkpoint.weights_file(config.out, stage.name, task)
     resume_file = path.with_name(f"{task}.resume")
     initial = jax.eval_shape(strategy.initial_weights, task_policy.policy, jax.random.key(config.seed))
-    if path.exists() and _is_finished(*checkpoint.load(path, kind="weights"), recipe, initial):
+    finished = _header_of(path)
+    if finished and _is_finished(checkpoint.load(path, kind="weights")[0], finished, recipe, initial):
         return path
+    if "class" in recipe:
+        checkpoint.check_class(path, finished, recipe["class"])
     trainer = MethodTrainer(
         strategy, stage, task_policy.policy, sources.of(stage.source), task_policy.env.own, config.seed
     )
     state, log = trainer.initial_state(), []
-    if not _is_plain(state.weights):
-        raise errors.ConfigError(
-            f"{name}: initial_weights must return a dict of arrays or of such dicts, under names without '/'"
-        )
-    if resume_file.exists():
+    if _header_of(resume_file).get("recipe") == recipe:
         arrays, header = checkpoint.load(resume_file, kind="method-resume")
-        if header["recipe"] == recipe and _shapes(arrays) == _shapes(checkpoint.pack_leaves(state)):
+        if _shapes(arrays) == _shapes(checkpoint.pack_leaves(state)):
             state, log = checkpoint.unpack_leaves(state, arrays), header["log"]
     rounds = stage.epochs * trainer.rounds_an_epoch
     with progress.bar(f"{task}: {name}", rounds) as advance:
         for number in range(len(log), rounds):
-            began = time.monotonic()
-            state, loss = trainer.round(state, number)
+            began, before = time.monotonic(), state
+            state, loss = trainer.round(before, number)
             if not np.isfinite(loss):
-                raise errors.ConfigError(
-                    f"{task}: the loss of {name} is {loss} in round {number + 1}; lower learning_rate="
-                )
+                remedy = f"is {loss} in round {number + 1}; lower learning_rate="
+                if number == 0 and not trainer.begins_finite(before):
+                    remedy = "itself is not finite, before any update; look for a division by 0 or a logarithm of it"
+                raise errors.ConfigError(f"{task}: the loss of {name} {remedy}")
             log.append({"round": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
             header = {"kind": "method-resume", "recipe": recipe, "log": log}
             checkpoint.save(resume_file, checkpoint.pack_leaves(state), header)
@@ -222,9 +234,23 @@ def _shapes(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
-def _is_plain(weights: Any) -> bool:
-    """A dict of arrays, which may be nested, as a checkpoint file can hold it."""
+def _header_of(path: pathlib.Path) -> dict[str, Any]:
+    """Of a file that an earlier training left; empty where there is none, and for a damaged one, which will be replaced."""
+    try:
+        return checkpoint.load(path, kind={".resume": "method-resume"}.get(path.suffix, "weights"))[1]
+    except checkpoint.CheckpointError as error:
+        if path.exists():
+            print(f"{str(error).partition(';')[0]}; it is damaged, and will be replaced", flush=True)
+        return {}
+
+
+def _misfit(weights: Any, place: str = "") -> str:
+    """What a checkpoint file cannot hold, which is a dict of arrays that may be nested; empty where there is nothing."""
     if not isinstance(weights, dict):
-        return isinstance(weights, jax.Array)
-    names_are_good = all(isinstance(name, str) and "/" not in name for name in weights)
-    return names_are_good and all(_is_plain(value) for value in weights.values())
+        return "" if isinstance(weights, jax.Array) else f"{type(weights).__name__} at {place or 'the top'}"
+    for name, value in weights.items():
+        if not isinstance(name, str) or "/" in name:
+            return f"the name {name!r}"
+        if misfit := _misfit(value, f"{place}/{name}" if place else name):
+            return misfit
+    return ""

@@ -2,5 +2,5 @@
 
 Enters: run folders, curves and comparisons, and the tasks and policies of an episode to film. Leaves: files and
 terminal output.
-May import: common, envs, policies, strategies, evaluation, analysis.
+May import: common, envs, policies, strategies, realtime, evaluation, analysis.
 """

@@ -14,7 +14,8 @@ from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.evaluation.execution import wall_clock
 from rtc_bench.evaluation.latency import models, schedule, traces
 from rtc_bench.realtime import estimates, execution
-from rtc_bench.reporting import settings, timelines
+from rtc_bench.reporting import delays as delay_pictures
+from rtc_bench.reporting import settings
 from rtc_bench.strategies import base
 
 NOT_DECIDING = (
@@ -45,7 +46,7 @@ def run(config: settings.RealtimeConfig) -> pathlib.Path:
     tables.write(summaries, setup.folder / "summary.csv")
     table = _table(summaries)
     files.write_whole(setup.folder / "README.md", "\n".join(_page(setup, table)).encode())
-    timelines.save(_timelines(setup, episodes, requests), setup.folder / "timeline.png")
+    delay_pictures.save_timelines(_timelines(setup, episodes, requests), setup.folder / "timeline.png")
     tables.show(f"{config.task} at {config.hz:g} Hz", table)
     print(f"README.md, summary.csv, episodes.csv, requests.csv (also a trace) and timeline.png are in {setup.folder}")
     return setup.folder
@@ -278,7 +279,9 @@ def _page(setup: Setup, table: tables.Table) -> list[str]:
     ]
 
 
-def _timelines(setup: Setup, episodes: Sequence[Mapping], requests: Sequence[Mapping]) -> dict[str, timelines.Timeline]:
+def _timelines(
+    setup: Setup, episodes: Sequence[Mapping], requests: Sequence[Mapping]
+) -> dict[str, delay_pictures.Timeline]:
     """The first strategy's first episode at each latency."""
     name, sizes = next(iter(setup.strategies)), setup.controller
     shown = {}
@@ -286,7 +289,7 @@ def _timelines(setup: Setup, episodes: Sequence[Mapping], requests: Sequence[Map
         key = (name, latency, "0")
         own = [row for row in requests if (row["strategy"], row["latency"], str(row["episode"])) == key]
         episode = next(row for row in episodes if (row["strategy"], row["latency"], str(row["episode"])) == key)
-        shown[f"{name}, {latency} ms"] = timelines.of_episode(
+        shown[f"{name}, {latency} ms"] = delay_pictures.timeline_of(
             [*(int(row["delay"]) for row in own), wall_clock.NEVER_ARRIVED],
             horizon=sizes.execution_horizon,
             prediction_horizon=sizes.prediction_horizon,

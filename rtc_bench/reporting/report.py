@@ -111,10 +111,12 @@ def film_episode(
     episode = {"seed": seed, "delay": delay, "horizon": horizon, "episode": number}
     films = film.side_by_side(task_policy.env, task_policy.policy, played, **episode)
     for path in paths:
-        film.save(task_policy.env, films, path, every=2)
+        film.save(task_policy.env, films, path, every=2 if len(films) <= figures.CROWD else 4)  # drawing takes its time
     caption = f"{task}, d = {delay}, s = {horizon}, episode {number}"
     if len({title.rpartition(": ")[2] for title in films}) > 1:
         caption += ", chosen because strategies differ in it"
+    if absent := [name for name in strategies if name not in played]:
+        caption += f"; not played at this d and s: {', '.join(absent)}"
     return page.CaptionedFilm(paths[0], caption), task_policy, strategies
 
 

@@ -96,9 +96,7 @@ class RealtimeConfig(schema.Settings):
     horizon: str | int = "auto"  # s, control steps between two requests, at least: auto = max(d, 1)
     delay_estimate: str = "max"  # of the delays seen so far: max (Algorithm 1), quantile, or constant (d)
     delay_options: dict = dataclasses.field(default_factory=dict)  # of the estimate: window, quantile
-    underrun: str = (
-        "hold"  # the action where chunks ran out: hold (the last), zero, or repeat (the newest chunk's last)
-    )
+    underrun: str = "hold"  # where chunks ran out: hold (the last action), zero, or repeat (the newest chunk's last)
     hz: float = 30.0  # control steps a second; the task's own rate is 30
     episodes: int = 8  # for every strategy and latency, of those that a sweep with this seed plays
     predicted: int = 256  # episodes that the evaluator plays under such delays

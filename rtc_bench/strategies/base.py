@@ -18,6 +18,7 @@ WAITING = "waiting"  # the world waits: its index 0 is step t, and the old chunk
 TIMINGS = (DELAYED, FROM_ARRIVAL, WAITING)
 
 DATA, ROLLOUTS = "data", "rollouts"  # what a training stage learns from
+LARGEST_BATCH = 65_536  # moments, which all lie in memory with what the loss makes of them
 
 NEEDS = {  # what a strategy may ask for beyond a policy's chunks -> what that means
     "gradient": "a gradient through the network, while the robot waits for the chunk",
@@ -65,7 +66,7 @@ class Batch(NamedTuple):
 class TrainingStage:
     """How a strategy's weights are trained, unless the command says otherwise."""
 
-    name: str  # of the weights: the folder that holds them
+    name: str  # of the weights: the folder that holds them; no other class's
     source: str = DATA  # DATA, or ROLLOUTS: the policy acts (d = 0, s = H), an expert says what it would have done
     epochs: int = 1  # passes over the source's control steps
     batch: int = 256  # moments an update
@@ -74,6 +75,19 @@ class TrainingStage:
     warmup: int = 100  # updates
     gradient_clip: float = 10.0
     average: float = 0.0  # decay of an average over updates that is kept in the weights' place; 0: the last weights
+
+    def __post_init__(self):
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        try:
+            schema.check_types(type(self), values)
+            schema.one_of(self, source=(DATA, ROLLOUTS))
+            schema.at_least(self, epochs=1, batch=1, weight_decay=0, warmup=0)
+            schema.above(self, learning_rate=0, gradient_clip=0)
+            schema.check_shares(self, "average")
+            if self.batch > LARGEST_BATCH:
+                raise errors.ConfigError(f"batch={self.batch} is too large; it must be {LARGEST_BATCH} or less")
+        except errors.ConfigError as error:
+            raise errors.ConfigError(f"training stage {self.name!r}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Is a foreign strategy what ``strategies.base`` asks for? Its methods are traced; nothing is computed or compiled."""
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from rtc_bench.policies import flow
 from rtc_bench.strategies import base, registry
 
 BATCH = 3  # episodes
+
+_CALLED = ("check", "prepare", "init", "first", "plan", "correct", "initial_weights", "loss")
 
 
 class BrokenStrategy(errors.ConfigError):
@@ -77,10 +80,6 @@ def check_stage(strategy: base.Strategy) -> None:
             f"{cls.__name__}.training is named {stage.name!r}, as a built-in strategy's weights are; "
             "write training = base.TrainingStage(...) with another name"
         )
-    if stage.source not in (base.DATA, base.ROLLOUTS):
-        raise errors.ConfigError(
-            f"{cls.__name__}.training has source={stage.source!r}; source: {base.DATA}, {base.ROLLOUTS}"
-        )
     for method in ("initial_weights", "loss"):
         if getattr(cls, method) is getattr(base.Strategy, method):
             raise errors.ConfigError(f"{cls.__name__} names a training stage, but has no {method}; it must override it")
@@ -109,14 +108,48 @@ def check_training(strategy: base.Strategy, policy: flow.FlowPolicy) -> None:
     rule = f"initial_weights must return a dict of float32 arrays, which may be nested; it returns {_describe(weights)}"
     is_dict = isinstance(weights, dict) and all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(weights))
     _require(is_dict and bool(jax.tree.leaves(weights)), strategy.initial_weights, rule)
-    loss = calling([strategy], lambda: jax.eval_shape(strategy.loss, policy, weights, batch, key))
+    try:
+        loss = calling([strategy], lambda: jax.eval_shape(strategy.loss, policy, weights, batch, key))
+    except BrokenStrategy as error:
+        if batch.chunk is None and "NoneType" in str(error):
+            raise BrokenStrategy(f"{error}; if it is batch.chunk: that needs source=base.ROLLOUTS") from None
+        raise
     _require_like(array(), loss, strategy.loss, "a number []")
 
 
 def calling(strategies: Sequence[base.Strategy], call: Callable[[], Any]) -> Any:
     """What a call returns that runs these strategies' code. Raises BrokenStrategy for an error in a foreign one's file."""
-    owners = {inspect.getfile(type(strategy)): type(strategy).__name__ for strategy in filter(is_foreign, strategies)}
-    return foreign_code.calling(owners, call, BrokenStrategy)
+    foreign = list(filter(is_foreign, strategies))
+    owners = {file: type(strategy).__name__ for strategy in foreign for file in _foreign_files(type(strategy))}
+    try:
+        return foreign_code.calling(owners, call, BrokenStrategy)
+    except errors.ConfigError:
+        raise
+    except Exception:  # a call that the code does not take leaves no line of it
+        for strategy in foreign:
+            _check_signatures(strategy)
+        raise
+
+
+def _foreign_files(cls: type) -> set[str]:
+    """Of the class, and of all that it is derived from and that is not of the package."""
+    files = set()
+    for base_class in cls.__mro__:
+        with contextlib.suppress(TypeError):  # of a class that is in no file
+            if not base_class.__module__.startswith("rtc_bench."):
+                files.add(inspect.getfile(base_class))
+    return files
+
+
+def _check_signatures(strategy: base.Strategy) -> None:
+    """Raise BrokenStrategy for a method that cannot be called as the base class's is."""
+    for name in _CALLED:
+        method = inspect.unwrap(getattr(strategy, name))
+        names = list(inspect.signature(getattr(base.Strategy, name)).parameters)
+        try:
+            inspect.signature(method).bind(*names[1:])
+        except TypeError:
+            _require(False, method, f"it must take these arguments: def {name}({', '.join(names)})")
 
 
 def _require_like(wanted: Any, actual: Any, method: Callable, what: str) -> None:

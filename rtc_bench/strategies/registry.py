@@ -51,12 +51,16 @@ def build(spec: str, **options: Any):
     for name in options:
         if name not in fields:
             near = errors.did_you_mean(name, fields)
-            raise errors.ConfigError(f"strategy {spec!r} has no option {name!r}{near}; options: {', '.join(fields)}")
-    values = {**fixed, **schema.check_types(cls, options)}
+            raise errors.ConfigError(
+                f"options.{name_of(spec)}.{name}: strategy {spec!r} has no option {name!r}{near}; "
+                f"options: {', '.join(fields)}"
+            )
+    values = dict(fixed)
     try:
+        values |= schema.check_types(cls, options)
         return cls(**values)
-    except errors.ConfigError:
-        raise
+    except errors.ConfigError as error:
+        raise errors.ConfigError(f"options.{name_of(spec)}.{error}") from None
     except Exception as error:  # of a foreign strategy's own checks
         line = foreign_code.line_of(error, inspect.getfile(cls))
         raise errors.ConfigError(

@@ -267,7 +267,7 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, 
     manifest_file = folder / "manifest.json"
     if not manifest_file.exists():
         remedy = f"make it with `python scripts/generate_data.py task={task}`"
-        raise errors.ConfigError(f"{folder}: no manifest.json, so no finished data set; {remedy}")
+        raise errors.ConfigError(f"{folder.absolute()}: no manifest.json, so no finished data set; {remedy}")
     manifest = files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
     table = pa.concat_tables([_read_part(folder, part) for part in manifest["parts"]])
     steps = ExpertSteps(

@@ -154,9 +154,10 @@ def load(
     for expert, header in good:
         checkpoint.check_weights(f"{folder_of_task}, seed {header['seed']}", expert._asdict())
     if not good:
-        rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded) or "none"
+        rates = ", ".join(f"{header[rate]:.2f}" for _, header in loaded)
+        lack = f" solves {min_solve_rate:.2f} or more (found: {rates})" if loaded else ""
         raise checkpoint.CheckpointError(
-            f"no expert of {task} in {folder} solves {min_solve_rate:.2f} or more (found: {rates}); "
+            f"no expert of {task} in {pathlib.Path(folder).absolute()}{lack}; "
             f"train one with `python scripts/train_expert.py task={task}`"
         )
     return [expert for expert, _ in good], [header for _, header in good]

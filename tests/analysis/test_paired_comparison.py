@@ -37,6 +37,16 @@ ENDS = {
 }
 
 
+def test_the_film_is_of_a_delay_that_all_strategies_have():
+    ends = {**ENDS, ("a", "oracle", 0): HALF, ("a", "rtc", 7): HALF | True, ("a", "naive", 7): HALF & False}
+    telling = paired_comparison.most_telling_episode
+    assert telling(paired_comparison.PairedOutcomes(loaded(ends)))[:3] == ("a", 0, 1)
+    without = {key: solved for key, solved in ends.items() if key != ("a", "oracle", 0)}
+    assert telling(paired_comparison.PairedOutcomes(loaded(without)))[:3] == ("a", 7, 7)
+    nothing_shared = {("a", "naive", 0): HALF, ("a", "rtc", 2): HALF}
+    assert telling(paired_comparison.PairedOutcomes(loaded(nothing_shared)))[:3] == ("a", 0, 1)
+
+
 def test_pairs_decide_where_rates_alone_would_not():
     (level, ahead, overall) = paired_comparison.against_baseline(
         paired_comparison.PairedOutcomes(loaded(ENDS)), "naive"

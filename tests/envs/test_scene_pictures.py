@@ -6,6 +6,21 @@ import pytest
 from rtc_bench.envs import scene_pictures, tasks
 
 
+def test_letters_of_shapes_at_the_edge_lie_within_the_picture():
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(2.4, 2.4))
+    scene = tasks.scene("cartpole_thrust")  # its red shapes stand at both sides
+    scene_pictures.draw(axis, scene, tuple(np.array([[*body.position, body.rotation] for body in scene.moving]).T))
+    figure.canvas.draw()
+    panel, letters = axis.get_window_extent(), [text.get_window_extent() for text in axis.texts if text.get_text()]
+    assert len(letters) >= 4
+    for letter in letters:
+        assert panel.x0 <= letter.x0 < letter.x1 <= panel.x1
+        assert panel.y0 <= letter.y0 < letter.y1 <= panel.y1
+    pyplot.close(figure)
+
+
 @pytest.mark.parametrize("name", ["car_launch", "catcher_v3"])
 def test_strip_and_animation(name, tmp_path):
     from PIL import Image

@@ -9,7 +9,7 @@ import track_task
 
 from rtc_bench import envs
 from rtc_bench.common import errors, files
-from rtc_bench.evaluation import settings, sweep_inputs
+from rtc_bench.evaluation import settings, sweep, sweep_inputs
 from rtc_bench.policies import checkpoint
 
 
@@ -123,7 +123,10 @@ def test_missing_weights_are_told_with_the_command_that_trains_them(shelf):
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ({"policy": "another"}, r"trained for policy another, not \w{12}; train it again"),
+        (
+            {"policy": "another"},
+            r"trained for policy another, not \w{12}; train it again: python scripts/train_method.py task=",
+        ),
         ({"share": 0.5}, r"trained for options {.*'share': 0.5}, not {.*'share': 1.0}; train it again"),
         ({"flow_steps": 3}, r"trained for options {'flow_steps': 3, .*}, not {'flow_steps': 5, .*}; train it again"),
         ({"shape": (1, 2)}, r"shift is of shape \(1, 2\), its configuration says of shape \(1, 1\)"),
@@ -177,6 +180,15 @@ def test_every_strategy_plays_the_delays_that_its_timing_admits():
     assert played["synchronous"] == played["oracle"] == ((0, 1), *((d, d) for d in range(1, 8)))
     assert [len(own) for own in pairs("0..4", "all", "naive", "oracle").values()] == [24, 8 + 8 + 7 + 6 + 5]
     assert pairs(4, 6, "naive", "oracle") == {"naive": (), "oracle": ((4, 6),)}
+
+
+def test_every_strategy_that_leaves_a_delay_out_is_named(capsys):
+    config = settings.SweepConfig(
+        task="h17_unicycle", strategy=("naive", "tt_rtc", "oracle"), delay=(0, 5, 7), episodes=1
+    )
+    sweep.prepare(config)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "is not played by" in line]
+    assert [line.partition(":")[0] for line in lines] == [f"d = {d} is not played by naive, tt_rtc" for d in (5, 7)]
 
 
 @pytest.mark.parametrize(

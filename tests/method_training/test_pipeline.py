@@ -57,6 +57,9 @@ def test_a_foreign_strategy_is_trained_and_then_swept(config, tmp_path, capsys):
     shutil.copy(shift_strategy.__file__, file)
     config = dataclasses.replace(config, strategy=f"{file}:Shift")
     sweep_config = sweep_of(config, tmp_path / "run", strategy=("naive", config.strategy))
+    with pytest.raises(errors.ConfigError, match=rf"weights={config.out}: {config.out} is no folder"):
+        sweeps.prepare(sweep_config)
+    pathlib.Path(config.out).mkdir()
     with pytest.raises(errors.ConfigError, match=r"train them: python scripts/train_method.py task=catapult"):
         sweeps.prepare(sweep_config)
     pipeline.train_methods(config)
@@ -73,6 +76,30 @@ def test_a_foreign_strategy_is_trained_and_then_swept(config, tmp_path, capsys):
     pipeline.train_methods(dataclasses.replace(config, epochs=1))
     with pytest.raises(errors.ConfigError, match=r"holds a run with weights shift catapult="):
         sweeps.fill_run_folder(sweeps.prepare(sweep_config), tmp_path / "run")
+
+
+def test_two_classes_of_one_stage_name_share_no_weights(config, tmp_path):
+    """They are of one file, so that its digest does not tell them apart."""
+    file = tmp_path / "own.py"
+    file.write_text(pathlib.Path(shift_strategy.__file__).read_text() + "\n\nclass Other(Shift):\n    pass\n")
+    config = dataclasses.replace(config, strategy=f"{file}:Shift", epochs=1)
+    pipeline.train_methods(config)
+    other = dataclasses.replace(config, strategy=f"{file}:Other")
+    for call in (lambda: pipeline.train_methods(other), lambda: sweeps.prepare(sweep_of(other, tmp_path / "run"))):
+        with pytest.raises(checkpoint.CheckpointError, match="holds what the class Shift learned, not Other"):
+            call()
+
+
+def test_weights_that_lie_one_folder_deeper_are_pointed_at(config, tmp_path):
+    pipeline.train_methods(dataclasses.replace(config, out=str(tmp_path / "runs" / "methods"), epochs=1))
+    runs = tmp_path / "runs"
+    with pytest.raises(errors.ConfigError, match=f"weights={runs} holds none of shift; give weights={runs}/methods"):
+        sweeps.prepare(sweep_of(config, tmp_path / "run", weights=str(runs)))
+
+
+def test_help_names_all_that_learn():
+    text = (pathlib.Path(__file__).parents[2] / "configs" / "train_method.yaml").read_text()
+    assert f"Those that learn: {', '.join(registry.trained_names())};" in text
 
 
 def test_a_changed_file_is_trained_again(config, tmp_path):
@@ -100,15 +127,20 @@ def test_all_that_learn_are_trained():
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ({"strategy": "naive"}, "Naive has no training stage"),
-        ({"strategy": ("shift_strategy:Shift", "rtc")}, "Rtc has no training stage"),
+        ({"strategy": "naive"}, "strategy=naive has no training stage.*those that learn: tt_rtc, soft_rtc"),
+        ({"strategy": ("shift_strategy:Shift", "rtc")}, "strategy=rtc has no training stage"),
+        ({"batch": 100_000_000}, "batch=100000000 is too large; it must be 65536 or less"),
         ({"strategy": "tt_rtcc"}, r"unknown strategy 'tt_rtcc' \(did you mean 'tt_rtc'\?\)"),
         ({"strategy": "gone.py:Mine"}, "'gone.py:Mine' cannot be imported: no such file"),
         ({"task": "catapul"}, "unknown task 'catapul'; did you mean 'catapult'"),
         ({"task": "car_launch"}, "task 'car_launch' has no policy"),
         ({"policy": "gone.safetensors"}, "gone.safetensors: no such checkpoint file"),
         ({"data": "/nowhere"}, r"/nowhere/catapult: no manifest.json.*generate_data.py task=catapult"),
-        ({"options": {"Shift": {"shar": 2.0}}}, r"has no option 'shar' \(did you mean 'share'\?\)"),
+        (
+            {"options": {"Shift": {"shar": 2.0}}},
+            r"^options.Shift.shar: .*has no option 'shar' \(did you mean 'share'\?\)",
+        ),
+        ({"options": {"Shift": {"share": "x"}}}, r"^options.Shift.share='x' is not a number"),
         ({"options": {"Shfit": {"share": 2.0}}}, r"options.Shfit is set.*\(did you mean 'Shift'\?\)"),
         ({"strategy": "a2c2", "experts": "/nowhere"}, r"no expert of catapult in /nowhere.*train_expert.py"),
         ({"strategy": ("shift_strategy:Shift", "broken.py:Twin")}, "Shift and Twin both name their weights 'shift'"),

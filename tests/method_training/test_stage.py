@@ -246,6 +246,49 @@ def test_a_training_that_diverges_saves_nothing(config, monkeypatch, value):
     assert not list(pathlib.Path(config.out).rglob("*"))
 
 
+def test_a_loss_that_is_not_finite_from_the_first_is_told_from_one_that_diverges(config):
+    class Undefined(shift_strategy.Shift):
+        def loss(self, policy, weights, batch, key):
+            return jnp.log(weights["shift"] - 1.0).mean()
+
+    with pytest.raises(errors.ConfigError, match="the loss of Shift itself is not finite, before any update"):
+        train(config, Undefined())
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "resume"])
+@pytest.mark.parametrize("content", [b"", b"x" * 100, None])
+def test_a_damaged_file_is_replaced(config, tmp_path, rounds, capsys, suffix, content):
+    """None: the second half of a good one is missing."""
+    whole = train(dataclasses.replace(config, out=str(tmp_path / "whole")))
+    rounds.patched.dies_in = 1
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    rounds.patched.dies_in = None
+    saved = {"safetensors": whole, "resume": pathlib.Path(config.out) / "shift" / "catapult.resume"}[
+        suffix
+    ].read_bytes()
+    file = pathlib.Path(config.out) / "shift" / f"catapult.{suffix}"
+    file.write_bytes(saved[: len(saved) // 2] if content is None else content)
+    capsys.readouterr()
+    assert shift(train(config))[0] == shift(whole)[0]
+    lines = capsys.readouterr().out.splitlines()
+    assert [
+        line for line in lines if line.startswith(str(file)) and "it is damaged, and will be replaced" in line
+    ] == lines
+    assert len(lines) == 1
+
+
+def test_weights_of_another_class_are_not_overwritten(config):
+    class Other(shift_strategy.Shift):
+        pass
+
+    file = train(config)
+    before = file.read_bytes()
+    with pytest.raises(checkpoint.CheckpointError, match=r"holds what the class Shift learned, not .*Other; name each"):
+        train(config, Other())
+    assert file.read_bytes() == before
+
+
 class Large(shift_strategy.Shift):
     def initial_weights(self, policy, key):
         return {"shift": jnp.full((1, 1), 1e6)}
@@ -261,12 +304,24 @@ class Slashed(shift_strategy.Shift):
         return {"a/b": jnp.zeros((1, 1))}
 
 
+class OfNumpy(shift_strategy.Shift):
+    def initial_weights(self, policy, key):
+        return {"layer": {"shift": np.zeros((1, 1), np.float32)}}
+
+
+class OfNumbers(shift_strategy.Shift):
+    def initial_weights(self, policy, key):
+        return {"shift": 0.0}
+
+
 @pytest.mark.parametrize(
     ("strategy", "answer"),
     [
         (Large(), "learned numbers that are inf or nan in half precision"),
-        (Listed(), "initial_weights must return a dict of arrays or of such dicts"),
-        (Slashed(), "names without '/'"),
+        (Listed(), "initial_weights must return a dict of jax.numpy arrays or of such dicts.*it holds list at shift"),
+        (Slashed(), "names without '/'; it holds the name 'a/b'"),
+        (OfNumpy(), "jax.numpy arrays.*; it holds ndarray at layer/shift"),
+        (OfNumbers(), "jax.numpy arrays.*; it holds float at shift"),
     ],
 )
 def test_weights_that_no_file_can_hold_are_refused(config, strategy, answer):
@@ -281,10 +336,6 @@ class NoStage(base.Strategy):
 
 class Named(shift_strategy.Shift):
     training = "shift"
-
-
-class Misspelt(shift_strategy.Shift):
-    training = base.TrainingStage("shift", source="rolouts")
 
 
 class Outside(shift_strategy.Shift):
@@ -311,7 +362,6 @@ class NoWeights(base.Strategy):
     [
         (NoStage(), "NoStage has no training stage; one that learns sets `training`"),
         (Named(), r"Named.training is 'shift'; write training = base.TrainingStage\(...\)"),
-        (Misspelt(), "source='rolouts'; source: data, rollouts"),
         (Outside(), r"Outside.training is named '\.\./shift'"),
         (Borrowed(), "Borrowed.training is named 'tt_rtc', as a built-in strategy's weights are"),
         (NoLoss(), "NoLoss names a training stage, but has no loss"),

@@ -6,7 +6,7 @@ import example_runs
 import pytest
 
 from rtc_bench.analysis import paired_comparison
-from rtc_bench.common import errors
+from rtc_bench.common import errors, plotting
 from rtc_bench.evaluation import results, run_folder
 from rtc_bench.reporting import figures, report, settings
 
@@ -124,6 +124,45 @@ def test_the_horizon_is_drawn_where_several_were_run():
     only = [row for row in rows if row.delay == 0] + [example_runs.row("a", "rtc", d) for d in (1, 2)]
     assert figures.rates_over_horizon(only).x_label.endswith("(at d = 0)")
     assert figures.svg(figure, figure.panels[0], large=False, legend=True).startswith("<svg ")
+
+
+def crowd(count, delays=(0, 1)):
+    """Rows of many strategies with long names."""
+    names = ["temporal_ensembling", *(f"strategy_of_mine_{number:02d}" for number in range(1, count))]
+    return [example_runs.row(task, name, delay) for task in ("a", "b") for name in names for delay in delays]
+
+
+@pytest.mark.parametrize("count", [1, 5, 8, 9, 18, 24])
+def test_legends_lie_within_the_picture_and_beside_the_panels(count, tmp_path, monkeypatch):
+    rows = crowd(count)
+    for figure in (
+        figures.rates_over_delay(rows),
+        figures.rates_over_delay(rows[: len(rows) // 2]),
+        figures.boundary_changes(rows),
+    ):
+        canvases = []
+        monkeypatch.setattr(plotting, "save", lambda canvas, *_, canvases=canvases: canvases.append(canvas))
+        figures.save(figure, tmp_path / "picture.png")
+        (canvas,) = canvases
+        canvas.canvas.draw()
+        (legend,) = canvas.legends or [canvas.axes[0].get_legend()]
+        box, panels = legend.get_window_extent(), [axis.get_window_extent() for axis in canvas.axes]
+        assert len(legend.get_texts()) == count
+        assert min(box.x0, box.y0, canvas.bbox.x1 - box.x1, canvas.bbox.y1 - box.y1) >= 0
+        assert not any(box.overlaps(panel) for panel in panels)
+        assert min(panel.height for panel in panels) > 150  # of 100 dots an inch
+        plotting.close(canvas)
+
+
+def test_strategies_with_one_horizon_are_left_out_of_the_picture_over_horizons():
+    rows = [example_runs.row("a", "naive", 1), *(example_runs.row("a", "rtc", 1, s) for s in (1, 2, 3))]
+    figure = figures.rates_over_horizon(rows)
+    assert figure.left_out == {"naive"}
+    assert figure.note.endswith("; 1 strategies that were run at one horizon only are left out")
+    svg = figures.svg(figure, figure.panels[0], large=True, legend=True)
+    assert ">rtc</text>" in svg
+    assert ">naive</text>" not in svg
+    assert plotting.style(1)[0].lower() in svg  # the looks that it has in other pictures
 
 
 @pytest.mark.parametrize(

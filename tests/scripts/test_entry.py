@@ -68,6 +68,15 @@ def test_links_that_were_lost_in_copying_are_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_python_without_the_packages_is_told_how_to_get_them():
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", SCRIPTS / "train_method.py", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "run `make setup` once, then `source .venv/bin/activate`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_bug_keeps_its_traceback(opened):
     with pytest.raises(ValueError, match="shapes differ"):
         opened(error=ValueError("shapes differ"))

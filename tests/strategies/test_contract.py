@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import re
 
@@ -145,6 +146,31 @@ class Loss(Learner):
         return (batch.chunk - batch.action).mean()  # here
 
 
+class KeylessLoss(Learner):
+    def loss(self, policy, weights, batch):  # here
+        return 0.0
+
+
+class MemorylessPlan(Good):
+    def plan(self, policy, request):  # here
+        return request.previous
+
+
+class NoSelf(Good):
+    def plan(policy, request, memory):  # noqa: N805  # here
+        return request.previous, memory
+
+
+class OtherNames(Learner):
+    def loss(self, frozen, learned, moments, random):
+        return super().loss(frozen, learned, moments, random)
+
+
+class BranchInLoss(Learner):
+    def loss(self, policy, weights, batch, key):
+        return batch.progress if batch.progress > 0.5 else 0.0  # here
+
+
 def check(strategy):
     contract.check(strategy, policy())
     contract.check_training(strategy, policy())
@@ -181,6 +207,11 @@ def check(strategy):
         (HalfPrecisionWeights, "which may be nested; it returns {'scale': *} of float16[2]"),
         (LossPerMoment, "loss must return a number [], float32[]; it returns float32[3]"),
         (Loss, "TypeError: unsupported operand type(s) for -: 'NoneType' and"),
+        (Loss, "; if it is batch.chunk: that needs source=base.ROLLOUTS"),
+        (KeylessLoss, "it must take these arguments: def loss(self, policy, weights, batch, key)"),
+        (MemorylessPlan, "it must take these arguments: def plan(self, policy, request, memory)"),
+        (NoSelf, "it must take these arguments: def plan(self, policy, request, memory)"),
+        (BranchInLoss, "a Python branch on a traced value, as all that a loss gets is; use jnp.where"),
     ],
 )
 def test_the_line_and_the_rule_are_named(cls, rule):
@@ -192,7 +223,7 @@ def test_the_line_and_the_rule_are_named(cls, rule):
     assert len(str(raised.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("cls", [Good, Learner])
+@pytest.mark.parametrize("cls", [Good, Learner, OtherNames])
 def test_what_keeps_the_rules_passes(cls):
     check(cls())
 
@@ -200,6 +231,42 @@ def test_what_keeps_the_rules_passes(cls):
 def test_the_weights_of_built_in_strategies_are_named_as_these():
     for name in registry.trained_names():
         assert registry.build(name).training.name == name
+
+
+def test_an_error_in_a_base_class_of_another_file_is_named_there(tmp_path, monkeypatch):
+    text = "from rtc_bench.strategies import base\n\n\nclass Ground(base.Strategy):\n"
+    text += "    def plan(self, policy, request, memory):\n        return request.observation, memory\n"
+    (tmp_path / "ground_of_mine.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ground = importlib.import_module("ground_of_mine")
+
+    class Derived(ground.Ground):
+        pass
+
+    with pytest.raises(contract.BrokenStrategy, match=rf"^{tmp_path}/ground_of_mine.py:6, Derived: AttributeError"):
+        check(Derived())
+
+
+@pytest.mark.parametrize(
+    ("values", "answer"),
+    [
+        ({"learning_rate": "1e-3"}, "learning_rate='1e-3' is not a number"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 is out of range"),
+        ({"batch": 25.5}, "batch=25.5 is not a whole number"),
+        ({"batch": 100_000_000}, "batch=100000000 is too large; it must be 65536 or less"),
+        ({"epochs": 0}, "epochs=0 is too small"),
+        ({"average": 1.5}, "average=1.5 is not a share"),
+        ({"source": "rolouts"}, r"source='rolouts' is not valid \(did you mean 'rollouts'\?\); source: data, rollouts"),
+    ],
+)
+def test_a_stage_is_checked_when_it_is_written(tmp_path, values, answer):
+    with pytest.raises(errors.ConfigError, match=rf"^training stage 'mine': {answer}"):
+        base.TrainingStage("mine", **values)
+    arguments = "".join(f", {name}={value!r}" for name, value in values.items())
+    file = tmp_path / "mine.py"
+    file.write_text(f"from rtc_bench.strategies import base\nSTAGE = base.TrainingStage('mine'{arguments})\n")
+    with pytest.raises(registry.UnknownStrategy, match=rf": training stage 'mine': {answer}.* \({file}:2\)$"):
+        registry.build(f"{file}:Mine")
 
 
 def test_a_bug_of_ours_is_not_blamed_on_a_strategy():

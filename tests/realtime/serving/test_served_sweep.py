@@ -11,7 +11,7 @@ import pytest
 
 from rtc_bench.evaluation import run_folder
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 TASK = "h17_unicycle"
 
 
