@@ -29,4 +29,5 @@ class Inpaint(base.Strategy):
             # The fixed actions' own velocity does not matter: the next step overwrites what it makes of them.
             return policy.velocity(request.obs, overwritten(x_t, modulation.time), modulation)
 
-        return sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps)), memory
+        new = sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps))
+        return jnp.where(fixed, request.previous, new), memory  # also executed, if the chunk comes before it is said to

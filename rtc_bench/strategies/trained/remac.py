@@ -42,4 +42,5 @@ class Remac(adapted.Adapted):
         def velocity(x_t: Array, modulation: flow.TimeModulation) -> Array:
             return policy.velocity(request.obs, jnp.where(fixed, request.previous, x_t), modulation)
 
-        return sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps)), memory
+        new = sampling.euler(velocity, request.noise, policy.time_modulations(self.flow_steps))
+        return jnp.where(fixed, request.previous, new), memory  # also executed, if the chunk comes before it is said to
