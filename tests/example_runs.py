@@ -26,13 +26,15 @@ SETTINGS = {"seed": 0, "episodes": 100, "noise_std": 0.1, "strategy": ["naive", 
 IDENTITY = {"policy a": "x", "policy b": "y"}
 
 
-def write(folder, rows=ROWS, identity=IDENTITY, **settings):
-    """A run folder with these rows, and episodes that fit them."""
+def write(folder, rows=ROWS, identity=IDENTITY, delays=b"", **settings):
+    """A run folder with these rows, and episodes that fit them; ``delays``: what the requests of each met."""
     run = run_folder.RunFolder(folder, {**SETTINGS, **settings}, identity)
     run.missing([row.cell for row in rows])
     for row in rows:
         solved = np.arange(row.episodes) < round(row.solve_rate * row.episodes)
         ends = {"solved": solved, "total_reward": 2 * solved - 1, "length": np.full(row.episodes, 9)}
         ends |= {name: np.full(row.episodes, getattr(row, name)) for name in ("action_change", "boundary_change")}
+        ends |= {name: np.zeros(row.episodes) for name in ("boundary_jerk", "underruns", "misestimates")}
+        ends["delays"] = np.full(row.episodes, delays, object)
         run.add(row, type("Outcomes", (), ends))
     return folder

@@ -103,6 +103,16 @@ def test_the_readme_lists_it(name):
     assert f"`{name}`" in table
 
 
+@pytest.mark.parametrize("name", ["inpaint", "remac", "tt_rtc"])
+def test_what_is_held_is_in_the_chunk(name):
+    """Where a chunk comes earlier than the strategy was told, these actions are executed."""
+    strategy, plan = planner(name)
+    request = requests(3, 4)
+    chunk, _ = plan(acting(strategy), request, ())
+    np.testing.assert_allclose(chunk[:, :3], request.previous[:, :3], atol=1e-6)
+    assert not np.allclose(chunk[:, 3], request.previous[:, 3])
+
+
 @pytest.mark.parametrize("name", registry.NAMES)
 def test_contract(name):
     strategy, plan = planner(name)
