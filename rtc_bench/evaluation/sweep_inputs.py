@@ -204,13 +204,13 @@ def _training_command(config: settings.SweepConfig, strategy_name: str, task: st
 def check_weights_folder(config: settings.SweepConfig, strategies: Mapping[str, base.Strategy]) -> None:
     """Raise ConfigError for a ``weights`` that was given and cannot be meant."""
     folder = pathlib.Path(config.weights)
-    if config.weights == settings.SweepConfig.weights:
-        return  # as long as nothing was trained, it is not there
+    names = [strategy.training.name for strategy in strategies.values() if strategy.training is not None]
+    if not names or config.weights == settings.SweepConfig.weights:
+        return  # as long as nothing was trained, the default is not there
     if not folder.is_dir():
         raise errors.ConfigError(
             f"weights={config.weights}: {folder.absolute()} is no folder; give one that train_method.py filled"
         )
-    names = [strategy.training.name for strategy in strategies.values() if strategy.training is not None]
     inner = folder / METHODS
     if any((inner / name).is_dir() for name in names) and not any((folder / name).is_dir() for name in names):
         raise errors.ConfigError(f"weights={config.weights} holds none of {', '.join(names)}; give weights={inner}")
