@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rtc_bench.analysis import success_curves
+from rtc_bench.common import errors
 from rtc_bench.evaluation import results, run_folder
-from rtc_bench.evaluation.latency import estimates, schedule
+from rtc_bench.evaluation.latency import estimates, models
 
 MEANS = (
     *("delay_p50", "delay_p95", "delay_p99", "underrun_share", "misestimate_share"),
@@ -43,6 +44,10 @@ class ScenarioRate:
 def summarise(scenarios: Sequence[run_folder.LoadedRuns]) -> list[ScenarioRate]:
     """Every strategy at every delay, scenario by scenario; each of ``scenarios`` has settings of delay of its own."""
     common = set.intersection(*({row.task for row in runs.rows} for runs in scenarios))
+    if not common:
+        raise errors.ConfigError(
+            "these runs have other settings of delay, and no task in common; report them one by one"
+        )
     summaries = []
     for runs in scenarios:
         model, estimate, misestimate = describe(runs.manifests[0]["settings"])
@@ -51,6 +56,8 @@ def summarise(scenarios: Sequence[run_folder.LoadedRuns]) -> list[ScenarioRate]:
             for delay, *rate in success_curves.mean_curve(rows, name):
                 own = [row for row in rows if (row.strategy, row.delay) == (name, delay)]
                 means = {column: _mean([getattr(row, column) for row in own]) for column in MEANS}
+                if model == "constant" and misestimate in (0, None):  # also where it was not recorded
+                    means |= dict.fromkeys(MEANS[:3], float(delay)) | dict.fromkeys(MEANS[3:5], 0.0)
                 summaries.append(ScenarioRate(model, estimate, misestimate, name, delay, *rate, **means))
     return summaries
 
@@ -58,16 +65,17 @@ def summarise(scenarios: Sequence[run_folder.LoadedRuns]) -> list[ScenarioRate]:
 def describe(settings: Mapping[str, Any]) -> tuple[str, str, int | None]:
     """Model and estimate of a run's settings, with their options; and how many steps too many strategies are told."""
     values = {name: settings.get(name, default) for name, default in run_folder.CONSTANT_DELAY.items()}
-    latency = schedule.build(*(values[name] for name in ("delay_model", "delay_estimate", "delay_options")))
-    model, estimate = (
-        " ".join(
-            [name, *(f"{field.name}={getattr(part, field.name)}" for field in dataclasses.fields(part) if field.init)]
-        )
-        for name, part in ((values["delay_model"], latency.model), (values["delay_estimate"], latency.estimate))
-    )
+    classes = {"delay_model": models.MODELS, "delay_estimate": estimates.ESTIMATES}
+    texts, options = {}, values["delay_options"]
+    for setting, by_name in classes.items():
+        name = values[setting]
+        fields = [field for field in dataclasses.fields(by_name[name]) if field.init]
+        texts[setting] = " ".join([name, *(f"{f.name}={options.get(f.name, f.default)}" for f in fields)])
+    model, estimate = texts.values()
     if values["underrun"] != run_folder.CONSTANT_DELAY["underrun"]:
         model += f", underrun={values['underrun']}"
-    misestimate = 0 if isinstance(latency.estimate, estimates.Exact) else getattr(latency.estimate, "by", None)
+    by = options.get("by", estimates.Offset.by)
+    misestimate = {"exact": 0, "offset": by}.get(values["delay_estimate"])
     return model, estimate, misestimate
 
 

@@ -80,6 +80,7 @@ class Evaluator:
         [E, R] of these episodes stand in ``delay``'s place; they make another program. Raises NotFinite.
         """
         count = self._compiled_count or self._episodes_per_run(episodes)
+        delays = self._delays_met(delays, strategy_index)
         cell = {"delay": delay, "horizon": horizon, "strategy_index": strategy_index, "underrun": underrun}
         parts = []
         for start in range(0, episodes, count):
@@ -113,6 +114,12 @@ class Evaluator:
     def program_arguments(self, episodes: int, **cell: int) -> list:
         """What the program takes for a cell's first run, on its devices; ``cell`` as in a call."""
         return self._sharded.put(self._arguments(0, self._episodes_per_run(episodes), None, **cell))
+
+    def _delays_met(self, delays: schedule.Delays | None, strategy_index: int) -> schedule.Delays | None:
+        """None of them by a strategy that the world waits for."""
+        if delays is None or self.strategies[strategy_index].timing != base.WAITING:
+            return delays
+        return schedule.Delays(*(np.zeros_like(rows) for rows in delays))
 
     def _episodes_per_run(self, episodes: int) -> int:
         """How many a run of the program plays: runs of equal size, no larger than the batch."""
@@ -195,6 +202,7 @@ class Evaluator:
         """
         cell = cycle.traced_cell(strategy_index, delay, horizon, underrun)
         keys = jax.random.fold_in(jax.random.key(seed), episode)[None]
+        delays = self._delays_met(delays, strategy_index)
         request, step, end = (self._jitted(name) for name in ("request", "step", "end"))
         poses = jax.jit(lambda state: self.env.engine.bodies(state.sim)[:3])
         policies = self._jitted("prepared")(self.policy)

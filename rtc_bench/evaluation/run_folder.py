@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from rtc_bench.strategies import registry
 
 # Settings that do not change a result; batch does, in the last bit of a sum. Of weights the identity holds digests.
 NOT_DECIDING = ("out", "wandb", "weights")
+TRACE = "delay trace"  # in an identity: the digest of measured delays
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
 # Settings of delay, and what stands for them in runs made before there were any.
 CONSTANT_DELAY = {"delay_model": "constant", "delay_estimate": "exact", "delay_options": {}, "underrun": "hold"}
@@ -83,7 +84,10 @@ def load_scenarios(folders: Sequence[pathlib.Path | str]) -> list[LoadedRuns]:
         settings = files.read_manifest(manifest, "settings") if manifest.is_file() else {"settings": {}}
         values = [_setting(settings, name) for name in CONSTANT_DELAY]
         by_delay.setdefault(json.dumps(values, sort_keys=True), []).append(folder)
-    return [load(own) for own in by_delay.values()]
+    scenarios = [load(own) for own in by_delay.values()]
+    for other in scenarios[1:]:
+        _check_mergeable(scenarios[0].manifests[0], other.manifests[0], but=(*CONSTANT_DELAY, TRACE))
+    return scenarios
 
 
 def _read_cells(folder: pathlib.Path) -> list[tuple[results.Row, episodes.Episodes]]:
@@ -127,8 +131,8 @@ def _seeds(manifest: Mapping[str, Any]) -> tuple[int, ...]:
     return schema.whole_numbers("seed", manifest["settings"].get("seed", 0))
 
 
-def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless what two manifests have in common is alike."""
+def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any], but: Collection[str] = ()) -> None:
+    """Raise ConfigError unless what two manifests have in common is alike, ``but`` for these names."""
     values = {name: (_setting(one, name), _setting(other, name)) for name in MUST_AGREE}
     digests = {*one["identity"]} & {*other["identity"]}
     values |= {name: (one["identity"][name], other["identity"][name]) for name in digests}
@@ -136,7 +140,7 @@ def _check_mergeable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     common = _strategy_names(one) & _strategy_names(other)
     values |= {f"options.{name}": (options[0].get(name), options[1].get(name)) for name in common}
     for name, (left, right) in sorted(values.items()):
-        if left != right:
+        if left != right and name not in but:
             raise errors.ConfigError(
                 f"{one['folder']} has {name}={left}, {other['folder']} has {name}={right}; "
                 "only runs that agree in it can be merged"

@@ -1,16 +1,20 @@
 """Delay as it is: what a report shows of runs whose delays vary or are misestimated, and who executed which chunk when."""
 
+import functools
 import pathlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rtc_bench import policies
 from rtc_bench.analysis import delay_scenarios
-from rtc_bench.common import plotting, tables
+from rtc_bench.common import errors, plotting, tables
 from rtc_bench.evaluation import results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.policies import checkpoint
 from rtc_bench.reporting import figures
+from rtc_bench.strategies import base
 
 STEPS_SHOWN = 32  # control steps
 
@@ -131,24 +135,41 @@ def _recorded(runs: run_folder.LoadedRuns) -> dict[results.Cell, bool]:
 
 
 def _timeline(varying: Sequence[run_folder.LoadedRuns], path: pathlib.Path) -> tuple[pathlib.Path | None, str]:
-    """Of the episode of the first such run that ran out of chunks most often; and what it shows, or why there is none."""
-    cells = [(runs, cell, own) for runs in varying for cell, own in runs.episodes.items() if _recorded(runs)[cell]]
-    for runs, cell, own in sorted(cells, key=lambda item: -int(item[2]["underruns"].max()))[:1]:
-        task, strategy, delay, horizon = cell
-        number = int(np.argmax(own["underruns"]))
-        config = evaluation_settings.SweepConfig.from_mapping({**runs.manifests[0]["settings"], "task": task})
+    """Of an episode that ran out of chunks early and often; and what it shows, or why there is none."""
+    drawn: list[tuple[int, Timeline, str, str]] = []
+    for runs in varying:
+        settings = runs.manifests[0]["settings"]
         try:
-            chunk = sweep_inputs.chunk_length(sweep_inputs.policy_sources(config)[task])
-        except (ValueError, KeyError) as error:
-            return None, f"The run's policy is not here any more, so there is no timeline: {error}"
-        timeline = timeline_of(
-            list(own["delays"][number]),
-            horizon=horizon,
-            prediction_horizon=chunk,
-            length=int(own["length"][number]),
-        )
-        scenario = delay_scenarios.describe(runs.manifests[0]["settings"])[0]
-        save_timelines({f"{task}, {strategy}, {scenario}": timeline}, path)
-        episode = f"seed {own['seed'][number]}, episode {own['episode'][number]}"
-        return path, f"{task} under {strategy} ({scenario}), d = {delay}, s = {horizon}, {episode}"
-    return None, ""
+            strategies = sweep_inputs.build_strategies(evaluation_settings.SweepConfig.from_mapping(settings))
+        except errors.ConfigError:
+            continue  # those that were run are not here any more
+        scenario = delay_scenarios.describe(settings)[0]
+        for (task, name, delay, horizon), own in runs.episodes.items():
+            if not any(own["delays"]) or strategies[name].timing != base.DELAYED:
+                continue
+            number = int(np.argmax(own["underruns"]))
+            sizes = {"horizon": horizon, "prediction_horizon": _prediction_horizon(settings, task)}
+            timeline = timeline_of(list(own["delays"][number]), **sizes, length=int(own["length"][number]))
+            shown = sum(step < STEPS_SHOWN for step in timeline.underruns)
+            episode = f"d = {delay}, s = {horizon}, seed {own['seed'][number]}, episode {own['episode'][number]}"
+            drawn.append((shown, timeline, f"{task}, {name}, {scenario}", episode))
+    if not drawn:
+        return None, "No strategy was run whose chunks begin at their request, so there is no timeline."
+    _, timeline, title, episode = max(drawn, key=lambda item: item[0])
+    save_timelines({title: timeline}, path)
+    return path, f"{title}, {episode}"
+
+
+@functools.cache
+def _chunk_of_checkpoint(policy: str, task: str) -> int:
+    sources = sweep_inputs.policy_sources(evaluation_settings.SweepConfig(policy=policy, task=task))
+    return sweep_inputs.chunk_length(sources[task])
+
+
+def _prediction_horizon(settings: Mapping[str, Any], task: str) -> int:
+    """H of a checkpoint; of a policy from elsewhere, whose code or server is not asked again, the usual one."""
+    policy = settings.get("policy", "zoo")
+    try:
+        return policies.PREDICTION_HORIZON if ":" in policy else _chunk_of_checkpoint(policy, task)
+    except (errors.ConfigError, checkpoint.CheckpointError):
+        return policies.PREDICTION_HORIZON

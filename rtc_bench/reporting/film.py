@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ class _Unplanned(base.Strategy):
 
 
 def side_by_side(
-    env: task_env.TaskEnv, policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], **episode: int
+    env: task_env.TaskEnv, policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], **episode: Any
 ) -> Films:
     """The same episode under each strategy, titled with its end; ``episode`` as ``Evaluator.replay`` takes it."""
     films: Films = {}

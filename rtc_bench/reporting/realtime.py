@@ -1,6 +1,7 @@
 """Episodes on a real clock: played, held against the evaluator, and reported."""
 
 import dataclasses
+import hashlib
 import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,7 @@ def run(config: settings.RealtimeConfig) -> pathlib.Path:
     files.write_whole(setup.folder / "README.md", "\n".join(_page(setup, table)).encode())
     delay_pictures.save_timelines(_timelines(setup, episodes, requests), setup.folder / "timeline.png")
     tables.show(f"{config.task} at {config.hz:g} Hz", table)
-    print(f"README.md, summary.csv, episodes.csv, requests.csv (also a trace) and timeline.png are in {setup.folder}")
+    print(f"README.md, summary.csv, episodes.csv, requests.csv, traces/ and timeline.png are in {setup.folder}")
     return setup.folder
 
 
@@ -56,9 +57,11 @@ def prepare(config: settings.RealtimeConfig) -> Setup:
     """Everything that can be refused is refused here."""
     strategies = sweep_inputs.build_strategies(config.sweep)
     estimate, window = _estimate(config)
-    for latency in config.latencies:
-        if isinstance(latency, str):
-            traces.read(latency)
+    digests = {
+        f"latency {name}": hashlib.sha256(traces.read(name, setting="latency").tobytes()).hexdigest()[:12]
+        for name in config.latencies
+        if isinstance(name, str)
+    }
     source = sweep_inputs.policy_sources(config.sweep)[config.task]
     devices.setup()
     task_policy = sweep_inputs.load_task_policy(config.sweep, config.task, source, strategies)
@@ -74,17 +77,22 @@ def prepare(config: settings.RealtimeConfig) -> Setup:
         estimate=estimate,
         underrun=config.underrun,
     )
-    identity = {**sweep_inputs.digests({config.task: task_policy}, strategies), "settings": _deciding(config)}
+    identity = {
+        **sweep_inputs.digests({config.task: task_policy}, strategies),
+        **digests,
+        "settings": _deciding(config),
+    }
     folder = pathlib.Path(config.out or f"results/realtime-{sweep.short_digest(_deciding(config))}")
-    manifest_file = folder / "manifest.json"
+    manifest_file, sessions = folder / "manifest.json", [versions.collect()]
     if manifest_file.exists():
-        manifest = files.read_manifest(manifest_file, "identity")
+        manifest = files.read_manifest(manifest_file, "identity", "versions")
+        sessions = [*(session for session in manifest["versions"] if session not in sessions), *sessions]
         common = manifest["identity"].keys() & identity.keys()
         for name in sorted(common):
             if manifest["identity"][name] != identity[name]:
                 raise errors.ConfigError(f"{folder} holds episodes with another {name}; give another out=")
         identity = {**manifest["identity"], **identity}
-    files.write_manifest(manifest_file, {"identity": identity, "versions": versions.collect()})
+    files.write_manifest(manifest_file, {"identity": identity, "versions": sessions})
     return Setup(config, task_policy, strategies, controller, folder)
 
 
@@ -168,7 +176,14 @@ def summarise(setup: Setup, episodes: Sequence[Mapping], requests: Sequence[Mapp
     evaluate = evaluator.Evaluator(setup.task_policy.env, setup.task_policy.policy, *setup.strategies.values())
     for (index, name), latency in itertools.product(enumerate(setup.strategies), map(str, config.latencies)):
         own = [row for row in episodes if (row["strategy"], row["latency"]) == (name, latency)][: config.episodes]
+        numbers = {int(row["episode"]) for row in own}
         asked = [row for row in requests if (row["strategy"], row["latency"]) == (name, latency)]
+        asked = [row for row in asked if int(row["episode"]) in numbers]
+        if asked:
+            tables.write(
+                [{"ms": row["ms"]} for row in asked],
+                setup.folder / "traces" / f"{name}-{pathlib.Path(latency).stem}.csv",
+            )
         solved = np.array([int(row["solved"]) for row in own], bool)
         replayed = _evaluated(setup, evaluate, index, _delays(setup, own, asked))
         steps = sum(int(row["length"]) for row in own)

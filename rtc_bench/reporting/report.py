@@ -10,6 +10,7 @@ from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import devices, errors, files, tables
 from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.evaluation.latency import schedule
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.reporting import delays, figures, film, page, result_tables
 from rtc_bench.reporting import settings as reporting_settings
@@ -108,7 +109,12 @@ def film_episode(
     task, delay, horizon, seed, number = paired_comparison.most_telling_episode(outcomes)
     played = {name: s for name, s in strategies.items() if outcomes.episodes_by_task(name, (delay, horizon)).get(task)}
     task_policy = load_task_policy(runs, task, strategies)
-    episode = {"seed": seed, "delay": delay, "horizon": horizon, "episode": number}
+    episode: dict[str, Any] = {"seed": seed, "delay": delay, "horizon": horizon, "episode": number}
+    config = _sweep_config(runs.manifests[0])
+    latency = schedule.build(config.delay_model, config.delay_estimate, config.delay_options)
+    if latency.varies:
+        own = {"seed": seed, "first": number, "episodes": 1, "requests": task_policy.env.max_steps}
+        episode |= {"delays": latency.draw(**own, delay=delay), "underrun": config.underrun}
     films = film.side_by_side(task_policy.env, task_policy.policy, played, **episode)
     for path in paths:
         film.save(task_policy.env, films, path, every=2 if len(films) <= figures.CROWD else 4)  # drawing takes its time

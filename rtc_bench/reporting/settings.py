@@ -109,14 +109,19 @@ class RealtimeConfig(schema.Settings):
 
     def __post_init__(self):
         schema.at_least(self, predicted=1, hz=1)
+        if self.task == "all":
+            raise errors.ConfigError(f"task=all: a clock plays one task; tasks: {', '.join(envs.TASKS)}")
         schema.one_of(self, delay_estimate=CLOCK_ESTIMATES)
-        if self.horizon == "all":
-            raise errors.ConfigError("horizon=all: a clock keeps one execution horizon; give a number, or auto")
+        if self.horizon != "auto" and len(schema.whole_numbers("horizon", self.horizon, words=("auto",))) > 1:
+            raise errors.ConfigError(f"horizon={self.horizon}: a clock keeps one execution horizon; give one, or auto")
         if not self.latencies:
             raise errors.ConfigError("latency=[] is empty; name one or more, or leave latency= away")
         for latency in self.latencies:
             if not isinstance(latency, str):
-                schema.check_finite("latency", latency)
+                if isinstance(latency, bool) or not isinstance(latency, int | float):
+                    raise errors.ConfigError(
+                        f"latency={latency!r} is neither milliseconds nor a trace; give 33, or wired"
+                    )
                 if not 0 <= latency <= LONGEST_LATENCY:
                     raise errors.ConfigError(
                         f"latency={latency} is out of range; give milliseconds from 0 to {LONGEST_LATENCY}, or a trace"

@@ -39,12 +39,14 @@ class Request(NamedTuple):
 
         previous   p0  p1  p2 | p3 ..  | 0 ..          index 0 .. d-1 is executed whatever the answer is
         answer     -   -   -  | a3 ..  |               index d .. s-1 is executed, then comes the next request
+
+    if the answer takes d control steps. Where delays vary it may come earlier or later: it acts from then on.
     """
 
     obs: Array  # [B, O]
     previous: Array  # [B, H, A]
-    delay: Array  # [] int32, d
-    horizon: Array  # [] int32, s
+    delay: Array  # [] int32, d: what is told of how long this request will take; no more than ``previous`` has left
+    horizon: Array  # [] int32, s: control steps since the last request, so that ``previous`` has H - s left
     noise: Array  # [B, H, A], the same for every strategy at this episode and step
     key: Array  # [B] typed keys, for a strategy that needs more noise
     ahead: Array | None = None  # [B, O], only for one that ``looks_ahead``: the observation at t + d

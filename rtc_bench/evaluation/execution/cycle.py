@@ -154,7 +154,7 @@ class Execution:
         actual, told = (self._of_request(numbers, episodes) for numbers in delays)
         # more than what is left of the old chunk is not committed; it can be more than H where that one begins late
         told = jnp.clip(told, 0, jnp.clip(self.horizon - episodes.chunk_index, 0, self.horizon))
-        actual, told = jnp.where(waits, 0, actual), jnp.where(waits, cell.delay, told)
+        told = jnp.where(waits, cell.delay, told)
         begin = jnp.where(late, told, 0)
         return Timing(jnp.maximum(actual, begin), begin, jnp.maximum(actual, cell.horizon), told)
 

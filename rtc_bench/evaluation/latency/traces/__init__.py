@@ -17,13 +17,13 @@ def path_of(file: str) -> pathlib.Path:
     return FOLDER / f"{file}.csv" if file in SHIPPED else pathlib.Path(file)
 
 
-def read(file: str, column: str = "ms") -> np.ndarray:
-    """The column's milliseconds [N]. Raises ConfigError for what is not a table of such."""
+def read(file: str, column: str = "ms", *, setting: str = "delay_options.file") -> np.ndarray:
+    """The column's milliseconds [N]. Raises ConfigError, which names the ``setting``, for what is not a table of such."""
     from pyarrow import csv, parquet
 
     path = path_of(file)
     if not path.is_file():
-        raise errors.ConfigError(f"delay_options.file={file}: no such file; give a CSV or Parquet file, or {_SHIPPED}")
+        raise errors.ConfigError(f"{setting}={file}: no such file; give a CSV or Parquet file, or {_SHIPPED}")
     try:
         table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
     except (OSError, ValueError) as error:  # Arrow's own errors are among them
