@@ -9,10 +9,9 @@ import numpy as np
 
 from rtc_bench import policies
 from rtc_bench.analysis import delay_scenarios
-from rtc_bench.common import errors, plotting, tables
+from rtc_bench.common import errors, files, plotting, tables
 from rtc_bench.evaluation import results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
-from rtc_bench.policies import checkpoint
 from rtc_bench.reporting import figures
 from rtc_bench.strategies import base
 
@@ -89,7 +88,7 @@ class DelaySection(NamedTuple):
 
 
 def section(scenarios: Sequence[run_folder.LoadedRuns], folder: pathlib.Path) -> DelaySection | None:
-    """Of runs with a delay model or estimate each; delays.csv and timeline.png go to ``folder``.
+    """Of runs with a delay model or estimate each; delays.csv, delays.md and pictures go to ``folder``.
 
     None where the delay is constant and told throughout.
     """
@@ -107,7 +106,11 @@ def section(scenarios: Sequence[run_folder.LoadedRuns], folder: pathlib.Path) ->
     for number, figure in enumerate(drawings, start=1):
         figures.save(figure, folder / f"delays_{number}.png", folder / f"delays_{number}.pdf")
     timeline, caption = _timeline(varying, folder / "timeline.png")
-    return DelaySection(_table(summaries), drawings, timeline, caption)
+    table, pictures = _table(summaries), [f"delays_{number}.png" for number in range(1, len(drawings) + 1)]
+    pictures += ["timeline.png"] if timeline else []
+    text = ["# Delay as it is", "", *tables.markdown(table), "", *(f"![]({name})\n" for name in pictures), caption, ""]
+    files.write_whole(folder / "delays.md", "\n".join(text).encode())
+    return DelaySection(table, drawings, timeline, caption)
 
 
 def _figure(title: str, curves: dict, x_label: str) -> figures.Figure:
@@ -116,8 +119,14 @@ def _figure(title: str, curves: dict, x_label: str) -> figures.Figure:
 
 def _table(summaries: Sequence[delay_scenarios.ScenarioRate]) -> tables.Table:
     header = ("delay", "strategy", "d", "solve rate [95 %]", "delay p50, p95, p99", "underruns", "misestimates")
+    delays_by_scenario: dict[str, set[int]] = {}
+    for item in summaries:
+        delays_by_scenario.setdefault(item.scenario, set()).add(item.delay)
+    common = set.intersection(*delays_by_scenario.values()) or set.union(*delays_by_scenario.values())
     lines = []
-    for item in sorted(summaries, key=lambda item: (item.delay, -item.solve_rate)):
+    for item in sorted(
+        (item for item in summaries if item.delay in common), key=lambda item: (item.delay, -item.solve_rate)
+    ):
         percentiles = (item.delay_p50, item.delay_p95, item.delay_p99)
         met = ", ".join("?" if value is None else f"{value:.3g}" for value in percentiles)
         shares = ["?" if v is None else f"{v:.1%}" for v in (item.underrun_share, item.misestimate_share)]
@@ -171,5 +180,5 @@ def _prediction_horizon(settings: Mapping[str, Any], task: str) -> int:
     policy = settings.get("policy", "zoo")
     try:
         return policies.PREDICTION_HORIZON if ":" in policy else _chunk_of_checkpoint(policy, task)
-    except (errors.ConfigError, checkpoint.CheckpointError):
+    except ValueError:  # it is not here any more
         return policies.PREDICTION_HORIZON

@@ -180,10 +180,8 @@ def summarise(setup: Setup, episodes: Sequence[Mapping], requests: Sequence[Mapp
         asked = [row for row in requests if (row["strategy"], row["latency"]) == (name, latency)]
         asked = [row for row in asked if int(row["episode"]) in numbers]
         if asked:
-            tables.write(
-                [{"ms": row["ms"]} for row in asked],
-                setup.folder / "traces" / f"{name}-{pathlib.Path(latency).stem}.csv",
-            )
+            trace = setup.folder / "traces" / f"{name}-{pathlib.Path(latency).stem}.csv"
+            tables.write([{"ms": row["ms"]} for row in asked], trace)
         solved = np.array([int(row["solved"]) for row in own], bool)
         replayed = _evaluated(setup, evaluate, index, _delays(setup, own, asked))
         steps = sum(int(row["length"]) for row in own)

@@ -8,7 +8,8 @@ import pytest
 import test_results
 
 from rtc_bench.common import errors, versions
-from rtc_bench.evaluation import episodes, results, run_folder
+from rtc_bench.evaluation import episodes, results, run_folder, sweep
+from rtc_bench.evaluation import settings as evaluation_settings
 
 SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
 
@@ -227,3 +228,38 @@ def test_episodes_from_before_seeds_were_recorded_have_that_of_their_row(tmp_pat
     assert [tuple(span) for _, span in grown.missing([cell])] == [(1, 0, 4)]
     assert grown.episodes[cell]["seed"].tolist() == [3] * 4
     assert set(grown.episodes[cell]["action_change"].tolist()) == {np.float32(0.1)}
+
+
+def test_settings_of_delay_leave_old_folders_what_they_were(tmp_path):
+    """Their names, that they can go on, and that a run under another delay is refused there."""
+    constant = evaluation_settings.SweepConfig()
+    assert sweep.run_folder_path(constant).name == "sweep-c52db1d0"
+    assert sweep.run_folder_path(dataclasses.replace(constant, delay_model="uniform")).name != "sweep-c52db1d0"
+    old = {"noise_std": 0.1, "episodes": 4, "seed": 0}
+    run_folder.RunFolder(tmp_path, old, {})
+    run_folder.RunFolder(tmp_path, {**old, **run_folder.CONSTANT_DELAY}, {})
+    with pytest.raises(
+        errors.ConfigError, match="holds a run with delay_model=constant, this one has delay_model=bursts"
+    ):
+        run_folder.RunFolder(tmp_path, {**old, **run_folder.CONSTANT_DELAY, "delay_model": "bursts"}, {})
+
+
+def test_another_trace_is_another_run(tmp_path):
+    settings = {"noise_std": 0.1, "episodes": 4, "seed": 0, **run_folder.CONSTANT_DELAY, "delay_model": "trace"}
+    run_folder.RunFolder(tmp_path, settings, {run_folder.TRACE: "a"})
+    with pytest.raises(errors.ConfigError, match="delay trace=a, this one has delay trace=b"):
+        run_folder.RunFolder(tmp_path, settings, {run_folder.TRACE: "b"})
+
+
+def test_delays_grow_with_the_episodes(tmp_path):
+    cell = ("a", "rtc", 1, 1)
+    run = run_folder.RunFolder(tmp_path, {"episodes": 8, "seed": 0, "strategy": "rtc", "delay_model": "uniform"}, {})
+    run.missing([cell])
+    for first in (0, 4):
+        run.add(test_results.row(cell, rate=0.25), test_results.outcomes(), first)
+    (runs,) = run_folder.load_scenarios([tmp_path])
+    (row,) = runs.rows
+    assert (row.episodes, row.delay_p50, row.delay_p99) == (8, 2, 9)
+    assert row.underrun_share == pytest.approx(27 / 542, abs=1e-5)
+    assert row.misestimate_share == pytest.approx(0.4)
+    assert runs.episodes[cell]["delays"].tolist() == test_results.outcomes().delays.tolist() * 2

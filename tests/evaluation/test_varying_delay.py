@@ -89,7 +89,7 @@ def test_what_is_executed_follows_the_calendar(timing, underrun):
                 assert sorted(previous_at.items()) == sorted((t, row) for t, row in asked if t < STEPS), (name, by, s)
                 assert outcomes.underruns.tolist() == [underruns] * 2
                 assert outcomes.requests.tolist() == [len(previous_at)] * 2
-                wrong = sum(a != b for a, b in zip(actual, told, strict=True) if by)
+                wrong = sum(a != b for a, b in zip(actual, told, strict=True) if timing != base.WAITING)
                 assert (outcomes.misestimates > 0).all() == (wrong > 0)
                 if name == "constant" and timing != base.FROM_ARRIVAL:
                     log.clear()
@@ -151,3 +151,16 @@ def test_neither_the_batch_nor_the_others_in_it_change_an_episode():
     assert together.delays.tolist() == in_turn.delays.tolist()
     for row, count, met in zip(actual, together.requests, together.delays, strict=True):
         assert list(met) == row[:count].tolist()
+
+
+def test_jerk_is_the_second_difference_at_boundaries():
+    log = []
+    play = evaluator.Evaluator(
+        line_task.Line(max_steps=12, step_log=log), line_task.policy(H), line_task.Encoded(), batch=2
+    )
+    outcomes = play(seed=0, episodes=2, delay=2, horizon=3)
+    action_at = {time: float(action[0]) for time, action in log}
+    actions = [action_at[step] for step in range(12)]
+    boundaries = [2, 5, 8, 11]  # two steps after each request
+    second = [abs(actions[i] - 2 * actions[i - 1] + actions[i - 2]) for i in boundaries]
+    assert outcomes.boundary_jerk[0] == pytest.approx(np.mean(second), rel=1e-5)
