@@ -73,7 +73,7 @@ class Source:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["params", "weights"], meta_fields=["config", "source"]
+    jax.tree_util.register_dataclass, data_fields=["params", "weights"], meta_fields=["config", "source", "on_host"]
 )
 @dataclasses.dataclass(frozen=True)
 class ForeignPolicy:
@@ -83,6 +83,7 @@ class ForeignPolicy:
     config: Sizes
     source: Source
     weights: dict[str, Any] = dataclasses.field(default_factory=dict)  # what strategies learned, by stage
+    on_host: bool = False  # its functions leave the compiled program, so whole batches go at a time
     weak = None  # no early checkpoint, so no contrast for BID
 
     @property
@@ -101,18 +102,24 @@ class ForeignPolicy:
             raise errors.ConfigError(f"{self.source.name} gives chunks and no velocity; use a strategy without one")
         time = jnp.asarray(time.time if isinstance(time, flow.TimeModulation) else time, x_t.dtype)
         shape = x_t.shape[:2] if time.ndim == 2 else x_t.shape[:1]
-        return self.source.policy.velocity(self.params, obs, x_t, jnp.broadcast_to(time, shape))
+        return self._calls(self.source.policy.velocity)(self.params, obs, x_t, jnp.broadcast_to(time, shape))
 
     def sample(self, obs: Array, noise: Array, steps: int) -> Array:
         """A chunk [B, H, A]: the policy's own, or by Euler steps."""
         if not self.gives_velocity:
-            return self.source.policy.chunk(self.params, obs, noise)
+            return self._calls(self.source.policy.chunk)(self.params, obs, noise)
         times = self.time_modulations(steps)
         return sampling.euler(lambda x_t, time: self.velocity(obs, x_t, time), noise, times)
 
     def continued(self, obs: Array, noise: Array, previous: Array, delay: Array, horizon: Array) -> Array:
-        """A chunk [B, H, A] that the policy itself holds to ``previous``; the arguments are those of a request."""
-        return self.source.policy.continued(self.params, obs, noise, previous, delay, horizon)
+        """A chunk [B, H, A] that the policy itself holds to ``previous``; the arguments are those of a request.
+
+        ``delay`` and ``horizon`` are [], or under ``jax.vmap`` the object gets [B].
+        """
+        return self._calls(self.source.policy.continued)(self.params, obs, noise, previous, delay, horizon)
+
+    def _calls(self, function: Callable[..., Array]) -> Callable[..., Array]:
+        return host_callback.whole_batches(function) if self.on_host else function
 
     def time_modulations(self, steps: int) -> "flow.TimeModulation":
         """Flow times and nothing else: what a user's network makes of them is its own affair."""
@@ -226,7 +233,7 @@ def adapt(source: Source, *, obs_size: int, action_size: int) -> ForeignPolicy:
         raise BrokenPolicy(f"{source.file}, {name} must return [B, H, A], {wanted}; it returns {kind} ({sizes})")
     if not np.isfinite(calling(policy, lambda: np.asarray(jax.jit(call)(policy)))).all():
         raise BrokenPolicy(f"{source.file}, {name} returns inf or nan for observations of 0; mend it, or its params")
-    return policy
+    return dataclasses.replace(policy, on_host=host_callback.is_used_by(call, policy))
 
 
 def calling(policy: Any, call: Callable[[], Any]) -> Any:

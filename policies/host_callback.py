@@ -1,5 +1,6 @@
 """Functions of NumPy arrays, called from within a compiled program: for networks of another framework, and for servers."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,8 @@ def call(function: Callable[[dict[str, Any]], np.ndarray], like: Array, argument
 
     It is called by the threads of several devices at once; it must not use JAX, and the same arguments must have the same
     answer. Arguments may be of any size: they go over in small parts. Where it fails, the answer is nan, which ends
-    episodes, and ``raise_failure`` raises what it failed by.
+    episodes, and ``raise_failure`` raises what it failed by. Under ``jax.vmap`` it is called for one entry after the other;
+    see ``whole_batches``.
     """
     parts = {name: _parts(value) for name, value in arguments.items()}
 
@@ -32,7 +34,36 @@ def call(function: Callable[[dict[str, Any]], np.ndarray], like: Array, argument
             _failures.append(error)
             return np.full(like.shape, np.nan, np.float32)
 
-    return jax.pure_callback(on_host, jax.ShapeDtypeStruct(like.shape, jnp.float32), parts)
+    return jax.pure_callback(on_host, jax.ShapeDtypeStruct(like.shape, jnp.float32), parts, vmap_method="sequential")
+
+
+def is_used_by(function: Callable, *arguments: Any) -> bool:
+    """Whether a function that JAX traces calls one of NumPy arrays, by ``call`` or by JAX's own means."""
+    return re.search(r"\b(pure|io)_callback\[", str(jax.make_jaxpr(function)(*arguments))) is not None
+
+
+def whole_batches(function: Callable[..., Array]) -> Callable[..., Array]:
+    """``function(shared, *arrays)`` of a batch, which under ``jax.vmap`` is called once, with the episodes of all batches.
+
+    Arrays are [B, ...], the first of them too, or numbers [], which become [B]; the answer is [B, ...]. ``shared`` is the
+    same for all. There is no gradient through it.
+    """
+    called = jax.custom_batching.custom_vmap(function)
+
+    @called.def_vmap
+    def merged(size: int, mapped: list, shared: Any, *arrays: Array) -> tuple[Array, bool]:
+        if any(jax.tree.leaves(mapped[0])):
+            raise ValueError("what is shared by a batch differs between batches")
+        whole = [
+            array if own else jnp.broadcast_to(array, (size, *array.shape))
+            for array, own in zip(arrays, mapped[1:], strict=True)
+        ]  # [N, B, ...], or [N]
+        batch = whole[0].shape[1]
+        whole = [jnp.repeat(a, batch) if a.ndim == 1 else a.reshape(-1, *a.shape[2:]) for a in whole]
+        answer = called(shared, *whole)
+        return answer.reshape(size, batch, *answer.shape[1:]), True
+
+    return called
 
 
 def raise_failure() -> None:

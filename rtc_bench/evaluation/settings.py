@@ -10,7 +10,7 @@ from rtc_bench.common import errors, schema
 
 WANDB_MODES = ("offline", "online", "disabled")
 HORIZON_WORDS = ("auto", "all")
-UNDERRUNS = ("hold", "zero", "repeat")
+UNDERRUNS = ("hold", "zero", "repeat")  # those of realtime/execution.py, which a test compares; it needs NumPy
 STRATEGIES = ("naive", "temporal_ensembling", "bid", "rtc")  # of a sweep that names none
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from rtc_bench.common import errors
 from rtc_bench.evaluation import settings
+from rtc_bench.realtime import execution
 
 PAIRS = [(d, s) for d in range(9) for s in range(1, 9) if d <= s <= 8 - d]
 
@@ -86,3 +87,7 @@ def test_from_mapping_converts_what_yaml_cannot_say():
 def test_settings_do_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.SweepConfig().seed = 1
+
+
+def test_underruns_are_the_controller_s():
+    assert tuple(execution.UNDERRUNS) == settings.UNDERRUNS

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import line_task
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from rtc_bench.evaluation import evaluator, settings
 from rtc_bench.evaluation.latency import schedule
+from rtc_bench.policies import foreign, host_callback
 from rtc_bench.strategies import base, registry
 
 H, STEPS = 8, 40
@@ -164,3 +166,59 @@ def test_jerk_is_the_second_difference_at_boundaries():
     boundaries = [2, 5, 8, 11]  # two steps after each request
     second = [abs(actions[i] - 2 * actions[i - 1] + actions[i - 2]) for i in boundaries]
     assert outcomes.boundary_jerk[0] == pytest.approx(np.mean(second), rel=1e-5)
+
+
+class OfNumpy:
+    """A network of NumPy arrays, or the same in JAX; ``kind`` is what it gives, and ``episodes`` how many it is asked for."""
+
+    horizon = H
+
+    def __init__(self, kind, on_host):
+        self.on_host, self.episodes = on_host, []
+        setattr(self, kind, getattr(self, f"_{kind}"))
+
+    def _asked(self, formula, like, **arrays):
+        def on_host(arrays):
+            self.episodes.append(len(arrays["obs"]))
+            return formula(**arrays)
+
+        return host_callback.call(on_host, like, arrays) if self.on_host else formula(**arrays)
+
+    def _chunk(self, params, obs, noise):
+        return self._asked(lambda obs, noise: noise - 0.1 * obs[:, None, 1:], noise, obs=obs, noise=noise)
+
+    def _velocity(self, params, obs, x_t, time):
+        def velocity(obs, x_t, time):
+            return x_t * time[:, None, None] - 0.1 * obs[:, None, 1:]
+
+        return self._asked(velocity, x_t, obs=obs, x_t=x_t, time=time)
+
+    def _continued(self, params, obs, noise, previous, delay, horizon):
+        def continued(obs, noise, previous, delay, horizon):
+            own = previous + 0.01 * (delay + 10 * horizon).reshape(-1, 1, 1).astype(np.float32)
+            return own + 0.1 * noise - 0.1 * obs[:, None, 1:]
+
+        return self._asked(continued, noise, obs=obs, noise=noise, previous=previous, delay=delay, horizon=horizon)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("chunk", "naive"), ("velocity", "naive"), ("velocity", "bid_no_weak"), ("continued", "served")]
+)
+def test_a_policy_outside_of_the_program_plays_as_one_in_it(kind, name):
+    batch, strategy = 8, registry.build(name)
+    actual = np.random.default_rng(0).integers(0, 5, (batch, 60)).astype(np.int32)
+    case = {"seed": 1, "episodes": batch, "delay": 2, "horizon": 2, "delays": schedule.Delays(actual, actual)}
+    outcomes, asked = [], []
+    for on_host in (True, False):
+        own = OfNumpy("chunk" if kind == "continued" else kind, on_host)
+        if kind == "continued":
+            own.continued = own._continued
+        source = foreign.Source(own, "policy=own", "own", __file__, "0")
+        policy = foreign.adapt(source, obs_size=2, action_size=1)
+        assert policy.on_host is on_host
+        own.episodes.clear()
+        outcomes.append(played(evaluator.Evaluator(line_task.Line(**NOISY), policy, strategy, batch=batch), **case))
+        asked.append(own.episodes)
+    for one, other in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert min(asked[0]) >= batch // jax.device_count(), "one episode at a time"

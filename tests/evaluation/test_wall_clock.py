@@ -10,7 +10,7 @@ from rtc_bench.common import errors
 from rtc_bench.evaluation import evaluator
 from rtc_bench.evaluation.execution import wall_clock
 from rtc_bench.evaluation.latency import schedule
-from rtc_bench.realtime import execution
+from rtc_bench.realtime import controller, execution
 from rtc_bench.strategies import registry
 
 HZ, STEPS, H = 30, 40, 8
@@ -33,11 +33,11 @@ class FakeClock:
         """Whoever stops the controller does not wait for inference that sleeps."""
         self.chunks, stop = chunks, chunks.stop
 
-        def wake_and_stop():
+        def wake_and_stop(**options):
             with self._changed:
                 self.wake, self.stopping = None, True
                 self._changed.notify_all()
-            stop()
+            stop(**options)
 
         chunks.stop = wake_and_stop
 
@@ -110,3 +110,12 @@ def test_underruns_are_the_evaluators(underrun):
 def test_what_needs_more_than_observations_is_refused(name):
     with pytest.raises(errors.ConfigError, match="real clock"):
         wall_clock.WallClock(line_task.Line(), line_task.policy(H), registry.build(name))
+
+
+def test_an_episode_that_ends_while_a_chunk_is_inferred_counts(monkeypatch):
+    """However long ``with`` would have waited: here less than the latency, which is real."""
+    monkeypatch.setattr(controller.Controller.stop, "__defaults__", (0.01,))
+    on_clock = wall_clock.WallClock(line_task.Line(max_steps=3), line_task.policy(H), registry.build("naive"), HZ)
+    config = execution.ControllerConfig(H, 1, 2)
+    played = on_clock.play(config, seed=3, episode=0, latency=lambda: 0.5)
+    assert (played.length, played.records) == (3, [])

@@ -53,3 +53,31 @@ def test_a_network_of_another_framework(tmp_path, formula):
     policy = foreign.adapt(source, obs_size=3, action_size=2)
     obs, noise = jnp.ones((5, 3)), jnp.ones((5, 4, 2))
     np.testing.assert_array_equal(policy.sample(obs, noise, 5), np.full((5, 4, 2), 2.0))
+
+
+def test_under_vmap_the_function_gets_each_entry_s_arguments():
+    def weighed(arguments):
+        assert {name: value.shape for name, value in arguments.items()} == {"x": (2, 40_000), "weight": ()}
+        return arguments["x"] * arguments["weight"]
+
+    x, weight = jnp.arange(240_000.0).reshape(3, 2, 40_000), jnp.array([1.0, 2.0, 3.0])
+    called = jax.jit(jax.vmap(lambda x, w: host_callback.call(weighed, x, {"x": x, "weight": w})))
+    np.testing.assert_array_equal(called(x, weight), x * weight[:, None, None])
+
+
+def test_under_vmap_whole_batches_go_at_once():
+    shapes = []
+
+    def added(shared, x, same, number):
+        return host_callback.call(summed, x, {"shared": shared, "x": x, "same": same, "number": number})
+
+    def summed(arguments):
+        shapes.append({name: value.shape for name, value in arguments.items()})
+        return arguments["shared"] + arguments["x"] + arguments["same"] + arguments["number"][:, None]
+
+    shared, x, same = jnp.ones(40), jnp.arange(960.0).reshape(4, 3, 2, 40), jnp.arange(80.0).reshape(2, 40)
+    number = 1000 * jnp.arange(3.0)
+    inner = jax.vmap(lambda x, number: host_callback.whole_batches(added)(shared, x, same, number))
+    expected = 1 + np.asarray(x) + np.asarray(same) + np.asarray(number)[:, None, None]
+    np.testing.assert_array_equal(jax.jit(jax.vmap(inner, (0, None)))(x, number), expected)
+    assert shapes == [{"shared": (40,), "x": (24, 40), "same": (24, 40), "number": (24,)}]

@@ -18,6 +18,7 @@ from rtc_bench.policies import flow
 from rtc_bench.realtime import controller, execution, pacing
 from rtc_bench.strategies import base
 
+STOP_SECONDS = 60.0  # for inference that is under way when an episode ends, with its latency; it is of no use any more
 NEVER_ARRIVED = 255  # control steps: the delay of a request that was open when the episode ended
 
 
@@ -110,6 +111,7 @@ class WallClock:
                 run = self._act(run, action, keys, step)
                 step += 1
             records, counts = chunks.records, chunks.counts
+            chunks.stop(timeout=STOP_SECONDS)
         return Episode(bool(run.solved[0]), step, records, counts.underruns, pacer.missed, pacer.worst_lateness)
 
     def _answer(

@@ -3,6 +3,7 @@
 Whoever asks waits no longer than a request may take; nothing here waits for a device.
 """
 
+import atexit
 import contextlib
 import hashlib
 import math
@@ -18,6 +19,7 @@ from rtc_bench.policies import foreign, host_callback
 from rtc_bench.realtime.serving import wire
 
 CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 2.0  # that a server has to say goodbye
 REQUEST_SECONDS = 60.0  # a server may compile at the first request; RTC_BENCH_REQUEST_SECONDS sets another
 START = "python scripts/serve.py policy=zoo task=<task> strategy=rtc"
 AGAIN = "then run the same command again: finished cells are kept"
@@ -41,6 +43,10 @@ def request_seconds() -> float:
     raise errors.ConfigError(f"RTC_BENCH_REQUEST_SECONDS is {text!r}; set a number of seconds above 0")
 
 
+_policies: dict[str, "ServedPolicy"] = {}  # of this process, by address
+_connecting = threading.Lock()
+
+
 class ServedPolicy:
     """The object that ``policies.foreign`` asks for; ``continued`` sends the old chunk along."""
 
@@ -49,16 +55,31 @@ class ServedPolicy:
         self.url, self.seconds = url, request_seconds()
         self._failure: ServerError | None = None
         self._lock = threading.Lock()  # devices ask at the same time, over one connection
-        self._connection = _open(url)
+        with contextlib.ExitStack() as stack:
+            self._connection = _open(url, stack)
+            self._greet()
+            self._stack = stack.pop_all()
+
+    def _greet(self) -> None:
         self.raw_metadata = self._receive(CONNECT_SECONDS)
         self.metadata = self._unpacked(self.raw_metadata)
         self.horizon = self.metadata.get("horizon")
         if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise ServerError(
-                f"{url}: its metadata says horizon {self.horizon!r} (it has: {', '.join(map(str, self.metadata)) or 'nothing'}); "
+                f"{self.url}: its metadata says horizon {self.horizon!r} "
+                f"(it has: {', '.join(map(str, self.metadata)) or 'nothing'}); "
                 'a server must send {"horizon": H, ...}, the length of its chunks, when a client connects'
             )
         self.batched = self.metadata.get("batched") is True
+
+    @property
+    def works(self) -> bool:
+        """It can still be asked."""
+        return self._failure is None and self._connection.protocol.state.name == "OPEN"
+
+    def close(self) -> None:
+        """End the connection."""
+        self._stack.close()
 
     def chunk(self, params: Any, obs: Array, noise: Array) -> Array:
         """A plain chunk [B, H, A]."""
@@ -82,24 +103,30 @@ class ServedPolicy:
 
     def _answer(self, request: dict[str, Any]) -> np.ndarray:
         """Called from the threads of all devices. Once the server has failed, it is not asked any more."""
-        numbers = {name: int(request[name]) for name in (wire.DELAY, wire.HORIZON) if name in request}
         with self._lock:
             if self._failure is not None:
                 raise self._failure
             try:
-                return self._chunks({**request, **numbers}, request[wire.NOISE].shape)
+                return self._chunks(request)
             except ServerError as error:
                 self._failure = error
                 raise
 
-    def _chunks(self, request: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-        if self.batched:
-            return self._chunk(request, shape)
-        episodes = []
-        for number in range(shape[0]):
-            own = {name: value[number] if isinstance(value, np.ndarray) else value for name, value in request.items()}
-            episodes.append(self._chunk(own, shape[1:]))
-        return np.stack(episodes)
+    def _chunks(self, request: dict[str, np.ndarray]) -> np.ndarray:
+        """Of all episodes [B, H, A]; those of the same d and s in one message, where the server takes many."""
+        numbers = {name: request[name] for name in (wire.DELAY, wire.HORIZON) if name in request}  # [] or [B]
+        arrays = {name: value for name, value in request.items() if name not in numbers}
+        chunks = np.empty(request[wire.NOISE].shape, np.float32)
+        told = np.zeros((len(chunks), len(numbers)), int)
+        for column, values in enumerate(numbers.values()):
+            told[:, column] = np.minimum(values, self.horizon)  # beyond it nothing is left of the old chunk
+        for values in np.unique(told, axis=0) if numbers else told[:1]:
+            own = dict(zip(numbers, values.tolist(), strict=True))
+            episodes = np.flatnonzero((told == values).all(axis=1))
+            for index in [episodes] if self.batched else episodes:
+                message = {**{name: value[index] for name, value in arrays.items()}, **own}
+                chunks[index] = self._chunk(message, chunks[index].shape)
+        return chunks
 
     def _chunk(self, request: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         with self._reporting():
@@ -147,15 +174,16 @@ class ServedPolicy:
             raise ServerError(f"{self.url} closed the connection ({reason}); start it again, {AGAIN}") from None
 
 
-def _open(url: str) -> Any:
-    """A connection. Raises ServerError."""
+def _open(url: str, stack: contextlib.ExitStack) -> Any:
+    """A connection, which the stack closes. Raises ServerError."""
     import websockets
     import websockets.sync.client
 
     options = {"open_timeout": CONNECT_SECONDS, "compression": None, "max_size": wire.LARGEST_MESSAGE, "proxy": None}
+    options["close_timeout"] = CLOSE_SECONDS
     options["ping_timeout"] = request_seconds()  # a server that computes may not answer pings
     try:
-        return contextlib.ExitStack().enter_context(websockets.sync.client.connect(url, **options))
+        return stack.enter_context(websockets.sync.client.connect(url, **options))
     except websockets.InvalidURI:
         raise ServerError(f"policy={url} is no address; write ws://host:port") from None
     except TimeoutError:
@@ -167,9 +195,20 @@ def _open(url: str) -> Any:
         raise ServerError(f"no policy server at {url} ({reason}); check host and port, or start one: {START}") from None
 
 
+@atexit.register
+def _close_all() -> None:
+    for policy in _policies.values():
+        policy.close()
+
+
 def connect(url: str) -> foreign.Source:
-    """The policy behind a server's address. Raises ServerError."""
-    policy = ServedPolicy(url)
+    """The policy behind a server's address, over one connection as long as that lasts. Raises ServerError."""
+    with _connecting:
+        policy = _policies.get(url)
+        if policy is None or not policy.works:
+            if policy is not None:
+                policy.close()
+            policy = _policies[url] = ServedPolicy(url)
     task, address = policy.metadata.get("task"), url.partition("://")[2].rstrip("/")
     digest = hashlib.sha256(policy.raw_metadata).hexdigest()[:12]
     task = task if isinstance(task, str) else None

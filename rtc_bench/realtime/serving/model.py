@@ -83,7 +83,7 @@ class Model:
         noise, previous = (
             _numbers(request, name, shape) if name in request else None for name in (wire.NOISE, wire.PREVIOUS)
         )
-        delay = _whole_number(request, wire.DELAY, 0, least=0, most=self.horizon - 1)
+        delay = _whole_number(request, wire.DELAY, 0, least=0, most=self.horizon)
         horizon = _whole_number(request, wire.HORIZON, max(delay, 1), least=1, most=self.horizon)
         single = obs.ndim == 1
         if single:
@@ -144,7 +144,12 @@ def _numbers(request: Mapping[str, Any], name: str, shape: tuple[int, ...] | Non
 
 def _whole_number(request: Mapping[str, Any], name: str, default: int, *, least: int, most: int) -> int:
     value = request.get(name, default)
-    number = np.asarray(value)
+    try:
+        number = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        number = np.array(None)
     if number.ndim or number.dtype.kind not in "iu" or not least <= number <= most:
-        raise BadRequest(f"{name} is {str(value)[:40]}; it must be a whole number from {least} to {most}")
+        raise BadRequest(
+            f"{name} is {' '.join(str(value).split())[:40]}; it must be a whole number from {least} to {most}"
+        )
     return int(number)

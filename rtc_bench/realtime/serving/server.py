@@ -16,6 +16,8 @@ from rtc_bench.common import errors
 from rtc_bench.realtime.serving import model, wire
 
 CLOSE_SECONDS = 2.0  # that a client has to say goodbye when the server stops
+OPEN_SECONDS = 2.0  # that a client has to say hello; a server that stops waits for those who do not
+MOST_CLIENTS = 32  # at once
 
 
 def serve(
@@ -39,6 +41,18 @@ def listening(
     import websockets
     import websockets.sync.server
 
+    seats = threading.BoundedSemaphore(MOST_CLIENTS)
+
+    def admit(connection: websockets.sync.server.ServerConnection) -> None:
+        if not seats.acquire(blocking=False):
+            reason = f"{MOST_CLIENTS} clients are connected, and no more are served"
+            connection.close(websockets.CloseCode.TRY_AGAIN_LATER, reason)
+            return
+        try:
+            converse(connection)
+        finally:
+            seats.release()
+
     def converse(connection: websockets.sync.server.ServerConnection) -> None:
         with contextlib.suppress(websockets.ConnectionClosed):
             connection.send(wire.pack(dict(metadata)))
@@ -47,9 +61,10 @@ def listening(
 
     silent = logging.getLogger("rtc_bench.realtime.serving")  # what strangers send is not worth a traceback
     silent.disabled = True
-    options = {"compression": None, "max_size": wire.LARGEST_MESSAGE, "close_timeout": CLOSE_SECONDS, "logger": silent}
+    options: dict[str, Any] = {"compression": None, "max_size": wire.LARGEST_MESSAGE, "logger": silent}
+    options |= {"open_timeout": OPEN_SECONDS, "close_timeout": CLOSE_SECONDS}
     try:
-        server = websockets.sync.server.serve(converse, host, port, **options)
+        server = websockets.sync.server.serve(admit, host, port, **options)
     except OSError as error:
         remedy = (
             "give another port=, or 0 for any" if error.errno == errno.EADDRINUSE else "give another host= or port="

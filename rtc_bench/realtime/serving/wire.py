@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 LARGEST_MESSAGE = 16 * 2**20  # bytes
+MOST_ENTRIES = 4096  # of a list or a map
+MOST_IN_ALL = 2**16  # entries of all lists and maps of a message; what is large is an array
+LONGEST_TEXT = 2**16  # bytes
 STATE = "observation.state"  # LeRobot's name
 STATE_NAMES = (STATE, "observation/state")  # and openpi's
 NOISE, PREVIOUS, DELAY, HORIZON = "noise", "previous", "delay", "horizon"
@@ -46,8 +49,9 @@ def unpack(data: bytes) -> dict[str, Any]:
     """The map that a message holds. Raises WireError."""
     import msgpack
 
+    limits = {"max_array_len": MOST_ENTRIES, "max_map_len": MOST_ENTRIES, "max_str_len": LONGEST_TEXT, "max_ext_len": 0}
     try:
-        message = msgpack.unpackb(data, object_hook=_unpack_array)
+        message = msgpack.unpackb(data, **_hooks(), **limits)
     except WireError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
@@ -58,6 +62,20 @@ def unpack(data: bytes) -> dict[str, Any]:
     return message
 
 
+def _hooks() -> dict[str, Any]:
+    """For msgpack, which calls them with every map and every list; of one message."""
+    entries = 0
+
+    def counted(value: Any) -> Any:
+        nonlocal entries
+        entries += 1 + len(value)
+        if entries > MOST_IN_ALL:
+            raise WireError(f"more than {MOST_IN_ALL} entries of lists and maps; send numbers as arrays")
+        return value
+
+    return {"object_hook": lambda value: _unpack_array(counted(value)), "list_hook": counted}
+
+
 def _unpack_array(value: dict) -> Any:
     if b"__ndarray__" in value:
         kind, shape = _plain_dtype(value[b"dtype"]), value[b"shape"]
@@ -65,9 +83,14 @@ def _unpack_array(value: dict) -> Any:
             raise WireError(f"an array's shape is {shape}; it must hold whole numbers")
         if math.prod(shape) * kind.itemsize != len(value[b"data"]):
             raise WireError(f"an array's {len(value[b'data'])} bytes are not {kind} of shape {tuple(shape)}")
+        if not kind.itemsize or max(shape, default=0) > LARGEST_MESSAGE:
+            raise WireError(f"an array of {kind.str} of shape {shape} is none that a message may hold")
         return np.frombuffer(value[b"data"], kind).reshape(shape) if value[b"data"] else np.zeros(shape, kind)
     if b"__npgeneric__" in value:
-        return _plain_dtype(value[b"dtype"]).type(value[b"data"])
+        kind, number = _plain_dtype(value[b"dtype"]), value[b"data"]
+        if isinstance(number, int) and kind.kind == "S":
+            raise WireError("a text's data is a number")  # which bytes() would take for a length
+        return kind.type(number)
     return value
 
 

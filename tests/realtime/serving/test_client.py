@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -225,3 +227,66 @@ def test_a_time_that_is_none(monkeypatch, seconds):
     monkeypatch.setenv("RTC_BENCH_REQUEST_SECONDS", seconds)
     with pytest.raises(ValueError, match=f"RTC_BENCH_REQUEST_SECONDS is '{seconds}'; set a number of seconds above 0"):
         client.request_seconds()
+
+
+def test_one_connection_for_one_address_until_it_ends():
+    greeted = []
+
+    def converse(connection):
+        greeted.append(connection)
+        connection.send(wire.pack(METADATA))
+        for _ in connection:
+            connection.send(wire.pack({"actions": ACTIONS}))
+
+    with foul(converse) as url:
+        first = client.connect(url).policy
+        assert client.connect(url).policy is first
+        assert len(greeted) == 1
+        first.close()
+        again = client.connect(url).policy
+        assert again is not first
+        assert again.works
+        assert len(greeted) == 2
+
+
+def test_connections_are_closed_at_exit():
+    ended = threading.Event()
+
+    def converse(connection):
+        connection.send(wire.pack(METADATA))
+        try:
+            connection.recv()
+        except websockets.ConnectionClosedOK:  # said goodbye
+            ended.set()
+
+    with foul(converse) as url:
+        code = f"from rtc_bench.realtime.serving import client; client.connect({url!r})"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+        assert ended.wait(10)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_delay_and_horizon_of_each_episode(batched):
+    told = []
+
+    def noting(request):
+        if "previous" in request:  # unlike the trial
+            episodes = len(np.atleast_2d(request["observation.state"]))
+            told.append((request["delay"], request["horizon"], episodes))
+        return answer(request)
+
+    with server.listening(noting, {**METADATA, "batched": batched}) as (url, _):
+        policy = foreign.adapt(client.connect(url), obs_size=OBS, action_size=A)
+        obs, noise, previous = arrays(5)
+        delay, horizon = jnp.array([2, 0, 2, 8, 2]), jnp.array([3, 1, 3, 11, 4])
+
+        def one(obs, noise, previous, delay, horizon):
+            return policy.continued(obs[None], noise[None], previous[None], delay, horizon)[0]
+
+        continued = jax.jit(jax.vmap(one))(obs, noise, previous, delay, horizon)
+        added = 10 * np.asarray(delay) + 100 * np.minimum(horizon, H)
+        np.testing.assert_allclose(continued, np.asarray(previous) + added[:, None, None], atol=1e-3)
+    if batched:
+        assert sorted(told) == [(0, 1, 1), (2, 3, 2), (2, 4, 1), (8, 8, 1)]
+    else:
+        assert sorted(told) == [(0, 1, 1), (2, 3, 1), (2, 3, 1), (2, 4, 1), (8, 8, 1)]

@@ -84,6 +84,35 @@ def test_strangers_do_no_harm(url, capfd, caplog):
     assert not caplog.records
 
 
+def test_one_client_too_many_is_told_so(url, monkeypatch):
+    clients = [Client(url) for _ in range(server.MOST_CLIENTS)]
+    with (
+        websockets.sync.client.connect(url, compression=None) as refused,
+        pytest.raises(websockets.ConnectionClosed) as closed,
+    ):
+        refused.recv(timeout=10)
+    assert closed.value.rcvd.reason == "32 clients are connected, and no more are served"
+    assert clients[-1].ask({"state": 5}) == 5
+    clients[0].connection.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            assert Client(url).ask({"state": 6}) == 6
+            return
+        except websockets.ConnectionClosed:
+            time.sleep(0.01)
+    raise AssertionError("a seat that was left is not given again")
+
+
+def test_who_never_speaks_does_not_hold_a_server_that_stops():
+    with server.listening(answer, METADATA) as (url, _):
+        silent = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+        assert Client(url).ask({"state": 1}) == 1  # so the silent one was accepted before
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+    silent.close()
+
+
 def test_two_clients_at_once_get_their_own_answers(url):
     def converse(number):
         client = Client(url)

@@ -1,5 +1,7 @@
 """Messages: what openpi packs is read, and what it does not pack is refused."""
 
+import tracemalloc
+
 import msgpack
 import numpy as np
 import pytest
@@ -57,6 +59,21 @@ def test_what_cannot_be_sent(value):
         (msgpack.packb({"x": array(data=3)}), "not a message packed by msgpack with NumPy arrays"),
         (msgpack.packb({"x": {b"__ndarray__": True}}), "not a message packed by msgpack with NumPy arrays"),
         (msgpack.packb({"x": {b"__npgeneric__": True, b"data": [], b"dtype": "O"}}), "dtype is 'O'"),
+        (msgpack.packb({"x": {b"__npgeneric__": True, b"data": 10**9, b"dtype": "S"}}), "a text's data is a number"),
+        (msgpack.packb({"x": array(b"", "S0", (10**15,))}), "an array of |S0 of shape [1000000000000000] is none"),
+        (
+            msgpack.packb({"x": array(b"", "<f4", (10**15, 0))}),
+            "an array of <f4 of shape [1000000000000000, 0] is none",
+        ),
+        (msgpack.packb({"x": [0] * 4097}), "4097 exceeds max_array_len(4096)"),
+        (msgpack.packb({"x": dict.fromkeys(range(4097))}), "not a message packed by msgpack"),
+        (msgpack.packb({"x": "a" * 70_000}), "70000 exceeds max_str_len(65536)"),
+        (msgpack.packb({"x": msgpack.ExtType(1, b"a")}), "exceeds max_ext_len(0)"),
+        (
+            msgpack.packb({"x": [[{}] * 4000] * 400}),
+            "more than 65536 entries of lists and maps; send numbers as arrays",
+        ),
+        (b"\x81\xa1x\xdc\x03\x84" + b"\xdc\x0f\xff" * 900, "not a message packed by msgpack"),
     ],
 )
 def test_what_is_refused(data, answer):
@@ -64,3 +81,14 @@ def test_what_is_refused(data, answer):
         wire.unpack(data)
     assert answer in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_small_message_stays_small():
+    data = msgpack.packb({"x": [[{}] * 4000] * 400})  # 1.6 MB, which would become 113 MB
+    tracemalloc.start()
+    with pytest.raises(wire.WireError):
+        wire.unpack(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) > 1_600_000
+    assert peak < 10 * 2**20
