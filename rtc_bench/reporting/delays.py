@@ -58,6 +58,8 @@ def timeline_of(delays: Sequence[int], *, horizon: int, prediction_horizon: int,
 
 def save_timelines(timelines: dict[str, Timeline], *paths: pathlib.Path) -> None:
     """A panel for each title: a line a chunk, thin while it is inferred, thick while its actions are executed."""
+    from matplotlib.ticker import MaxNLocator
+
     shown = max(min(timeline.length, STEPS_SHOWN) for timeline in timelines.values())
     count = max(sum(chunk.asked < shown for chunk in timeline.chunks) for timeline in timelines.values())
     size = {"width": 9.0 / min(4, len(timelines)) + 1.5, "height": 1.4 + 0.09 * count}
@@ -70,6 +72,7 @@ def save_timelines(timelines: dict[str, Timeline], *paths: pathlib.Path) -> None
             axis.broken_barh(spans, (number - 0.4, 0.8), color=colour)
         for step in timeline.underruns:
             axis.axvspan(step, step + 1, color="#D55E00", alpha=0.5, linewidth=0)
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlim=(0, shown), ylim=(count - 0.4, -0.6))
     plotting.label_x(axes, "control step")
     note = "thin: inference; thick: the chunk's actions are executed; red: no chunk is left (underrun)"
@@ -95,7 +98,7 @@ def section(scenarios: Sequence[run_folder.LoadedRuns], folder: pathlib.Path) ->
     varying = [runs for runs in scenarios if any(_recorded(runs).values())]
     if not varying and len(scenarios) == 1:
         return None
-    summaries = delay_scenarios.summarise(scenarios)
+    summaries = _comparable(delay_scenarios.summarise(scenarios))
     tables.write([{"scenario": item.scenario, **vars(item)} for item in summaries], folder / "delays.csv")
     drawings = [
         _figure("solve rate over p95 of delay", delay_scenarios.over_p95(summaries), "p95 of delay (control steps)")
@@ -113,20 +116,30 @@ def section(scenarios: Sequence[run_folder.LoadedRuns], folder: pathlib.Path) ->
     return DelaySection(table, drawings, timeline, caption)
 
 
+def _comparable(summaries: list[delay_scenarios.ScenarioRate]) -> list[delay_scenarios.ScenarioRate]:
+    """Of delays that all scenarios have, and strategies that more than one has; all of them where that leaves nothing."""
+    scenarios_by_delay: dict[int, set[str]] = {}
+    scenarios_by_strategy: dict[str, set[str]] = {}
+    for item in summaries:
+        scenarios_by_delay.setdefault(item.delay, set()).add(item.scenario)
+        scenarios_by_strategy.setdefault(item.strategy, set()).add(item.scenario)
+    count = len({item.scenario for item in summaries})
+    kept = [
+        item
+        for item in summaries
+        if len(scenarios_by_delay[item.delay]) == count and len(scenarios_by_strategy[item.strategy]) >= min(2, count)
+    ]
+    return kept or summaries
+
+
 def _figure(title: str, curves: dict, x_label: str) -> figures.Figure:
     return figures.Figure([figures.Panel(title, curves)], x_label, "solve rate", "bands: 95 % intervals")
 
 
 def _table(summaries: Sequence[delay_scenarios.ScenarioRate]) -> tables.Table:
     header = ("delay", "strategy", "d", "solve rate [95 %]", "delay p50, p95, p99", "underruns", "misestimates")
-    delays_by_scenario: dict[str, set[int]] = {}
-    for item in summaries:
-        delays_by_scenario.setdefault(item.scenario, set()).add(item.delay)
-    common = set.intersection(*delays_by_scenario.values()) or set.union(*delays_by_scenario.values())
     lines = []
-    for item in sorted(
-        (item for item in summaries if item.delay in common), key=lambda item: (item.delay, -item.solve_rate)
-    ):
+    for item in sorted(summaries, key=lambda item: (item.delay, -item.solve_rate)):
         percentiles = (item.delay_p50, item.delay_p95, item.delay_p99)
         met = ", ".join("?" if value is None else f"{value:.3g}" for value in percentiles)
         shares = ["?" if v is None else f"{v:.1%}" for v in (item.underrun_share, item.misestimate_share)]
