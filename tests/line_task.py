@@ -93,3 +93,17 @@ class Encoded(base.Strategy):
             )
         index = jnp.arange(request.previous.shape[1], dtype=jnp.float32)
         return entry(request.obs[:, :1], index[None])[:, :, None], memory
+
+
+class Placed(Encoded):
+    """The same encoded actions, but their index is what ``correct`` is told."""
+
+    def first(self, policy, obs, noise):
+        return jnp.full_like(noise, FIRST)
+
+    def plan(self, policy, request, memory):
+        chunk, memory = super().plan(policy, request, memory)
+        return jnp.broadcast_to(chunk[:, :1], chunk.shape), memory
+
+    def correct(self, policy, obs, action, index, memory):
+        return action + index.astype(jnp.float32)

@@ -10,11 +10,11 @@ import numpy as np
 
 from rtc_bench.common import errors, files, schema, versions
 from rtc_bench.evaluation import episodes, results
+from rtc_bench.evaluation.latency import schedule
 from rtc_bench.strategies import registry
 
 # Settings that do not change a result; batch does, in the last bit of a sum. Of weights the identity holds digests.
 NOT_DECIDING = ("out", "wandb", "weights")
-TRACE = "delay trace"  # in an identity: the digest of measured delays
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
 # Settings of delay, and what stands for them in runs made before there were any.
 CONSTANT_DELAY = {"delay_model": "constant", "delay_estimate": "exact", "delay_options": {}, "underrun": "hold"}
@@ -86,7 +86,7 @@ def load_scenarios(folders: Sequence[pathlib.Path | str]) -> list[LoadedRuns]:
         by_delay.setdefault(json.dumps(values, sort_keys=True), []).append(folder)
     scenarios = [load(own) for own in by_delay.values()]
     for other in scenarios[1:]:
-        _check_mergeable(scenarios[0].manifests[0], other.manifests[0], but=(*CONSTANT_DELAY, TRACE))
+        _check_mergeable(scenarios[0].manifests[0], other.manifests[0], but=(*CONSTANT_DELAY, schedule.TRACE))
     return scenarios
 
 

@@ -10,6 +10,7 @@ import test_results
 from rtc_bench.common import errors, versions
 from rtc_bench.evaluation import episodes, results, run_folder, sweep
 from rtc_bench.evaluation import settings as evaluation_settings
+from rtc_bench.evaluation.latency import schedule
 
 SETTINGS = {"seed": 0, "strategy": ["rtc"], "episodes": 4}
 
@@ -246,9 +247,9 @@ def test_settings_of_delay_leave_old_folders_what_they_were(tmp_path):
 
 def test_another_trace_is_another_run(tmp_path):
     settings = {"noise_std": 0.1, "episodes": 4, "seed": 0, **run_folder.CONSTANT_DELAY, "delay_model": "trace"}
-    run_folder.RunFolder(tmp_path, settings, {run_folder.TRACE: "a"})
+    run_folder.RunFolder(tmp_path, settings, {schedule.TRACE: "a"})
     with pytest.raises(errors.ConfigError, match="delay trace=a, this one has delay trace=b"):
-        run_folder.RunFolder(tmp_path, settings, {run_folder.TRACE: "b"})
+        run_folder.RunFolder(tmp_path, settings, {schedule.TRACE: "b"})
 
 
 def test_delays_grow_with_the_episodes(tmp_path):

@@ -19,20 +19,6 @@ CELLS = {
 TIMED_CELLS = [(timing, *cell) for timing, cells in CELLS.items() for cell in cells]
 
 
-class Placed(line_task.Encoded):
-    """The same encoded actions, but their index is what ``correct`` is told."""
-
-    def first(self, policy, obs, noise):
-        return jnp.full_like(noise, line_task.FIRST)
-
-    def plan(self, policy, request, memory):
-        chunk, memory = super().plan(policy, request, memory)
-        return jnp.broadcast_to(chunk[:, :1], chunk.shape), memory
-
-    def correct(self, policy, obs, action, index, memory):
-        return action + index.astype(jnp.float32)
-
-
 def timed(cls, timing, **fields):
     """A strategy of this class with this timing."""
     return type(cls.__name__, (cls,), {"timing": timing})(**fields)
@@ -82,7 +68,9 @@ def test_the_calendar_is_as_drawn(timing, d, s, expected):
 def test_what_is_executed_and_what_a_request_holds_follow_the_timeline_in_every_cell(timings):
     """Alone, and all timings in one program; also the index that ``correct`` is told."""
     log, requests = [], []
-    strategies = [timed(cls, timing, requests=requests) for timing in timings for cls in (line_task.Encoded, Placed)]
+    strategies = [
+        timed(cls, timing, requests=requests) for timing in timings for cls in (line_task.Encoded, line_task.Placed)
+    ]
     env = line_task.Line(max_steps=STEPS, step_log=log)
     play = evaluator.Evaluator(env, line_task.policy(H), *strategies, batch=2)
     for index, strategy in enumerate(strategies):
@@ -94,7 +82,7 @@ def test_what_is_executed_and_what_a_request_holds_follow_the_timeline_in_every_
             previous_at = {time: previous.tolist() for time, previous in requests}
             assert sorted(previous_at) == list(range(0, STEPS, s)), (strategy, d, s)
             for t, before, _ in calendar(strategy.timing, d, s, STEPS):
-                if isinstance(strategy, Placed):
+                if isinstance(strategy, line_task.Placed):
                     break  # its chunks do not hold indices
                 assert previous_at[t] == [before.get(t + i, 0) for i in range(H)], (strategy, d, s, t)
 

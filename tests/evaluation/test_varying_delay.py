@@ -21,20 +21,6 @@ SCHEDULES = {
 }
 
 
-class Placed(line_task.Encoded):
-    """The same encoded actions, but their index is what ``correct`` is told."""
-
-    def first(self, policy, obs, noise):
-        return jnp.full_like(noise, line_task.FIRST)
-
-    def plan(self, policy, request, memory):
-        chunk, memory = super().plan(policy, request, memory)
-        return jnp.broadcast_to(chunk[:, :1], chunk.shape), memory
-
-    def correct(self, policy, obs, action, index, memory):
-        return action + index.astype(jnp.float32)
-
-
 def walk(timing, actual, told, s, underrun):
     """By definition, step by step: what is executed, what requests hold, how many steps found no chunk."""
     calendar = {step: line_task.FIRST + step for step in range(H)}
@@ -75,7 +61,9 @@ def delays_of(actual, told=None):
 @pytest.mark.parametrize("timing", base.TIMINGS)
 def test_what_is_executed_follows_the_calendar(timing, underrun):
     log, requests = [], []
-    strategies = [type("Own", (cls,), {"timing": timing})(requests=requests) for cls in (line_task.Encoded, Placed)]
+    strategies = [
+        type("Own", (cls,), {"timing": timing})(requests=requests) for cls in (line_task.Encoded, line_task.Placed)
+    ]
     play = evaluator.Evaluator(line_task.Line(max_steps=STEPS, step_log=log), line_task.policy(H), *strategies, batch=2)
     for name, actual in SCHEDULES.items():
         for by in (0, -1, 2):

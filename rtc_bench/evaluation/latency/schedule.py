@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jax import Array
 from rtc_bench.common import errors, schema
 from rtc_bench.evaluation.latency import estimates, models
 
+TRACE = "delay trace"  # in a run's identity: the digest of measured delays
 PURPOSE = 3  # what an episode's random numbers at control step 0 are for; the evaluator uses 0 to 2
 
 
@@ -37,7 +39,7 @@ class Latency:
 
     def digests(self) -> dict[str, str]:
         """Of what delays depend on besides settings: a trace's file."""
-        return {"delay trace": self.model.digest()} if isinstance(self.model, models.Trace) else {}
+        return {TRACE: self.model.digest()} if isinstance(self.model, models.Trace) else {}
 
     def draw(self, *, seed: int, first: int, episodes: int, requests: int, delay: int) -> Delays:
         """What ``requests`` (R) requests of each of ``episodes`` (E) episodes meet and are told, as NumPy arrays.
@@ -61,10 +63,9 @@ def _draw(latency: Latency, key: Array, numbers: Array, delay: Array, *, request
 
 def build(model: str, estimate: str, options: Mapping[str, Any]) -> Latency:
     """From the names of a model and an estimate, and the settings of both. Raises ConfigError."""
-    classes = {
-        "delay_model": _of_name("delay_model", models.MODELS, model),
-        "delay_estimate": _of_name("delay_estimate", estimates.ESTIMATES, estimate),
-    }
+    names = types.SimpleNamespace(delay_model=model, delay_estimate=estimate)
+    schema.one_of(names, delay_model=tuple(models.MODELS), delay_estimate=tuple(estimates.ESTIMATES))
+    classes = {"delay_model": models.MODELS[model], "delay_estimate": estimates.ESTIMATES[estimate]}
     settings = {setting: [field.name for field in _fields(cls)] for setting, cls in classes.items()}
     known = [name for names in settings.values() for name in names]
     for name in options:
@@ -89,10 +90,3 @@ def build(model: str, estimate: str, options: Mapping[str, Any]) -> Latency:
 
 def _fields(cls: type) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(cls) if field.init]
-
-
-def _of_name(setting: str, classes: Mapping[str, type], name: str) -> type:
-    if name not in classes:
-        near = errors.did_you_mean(name, classes)
-        raise errors.ConfigError(f"{setting}={name!r} is not valid{near}; {setting}: {', '.join(classes)}")
-    return classes[name]
