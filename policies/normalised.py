@@ -44,7 +44,7 @@ def header(mean: np.ndarray, std: np.ndarray) -> dict[str, list[float]]:
 
 
 def load(path: checkpoint.Path) -> NormalisedPolicy:
-    """The policy of a checkpoint that ``train_flow.py`` made of a LeRobot data set. Raises CheckpointError for others."""
+    """The policy of a checkpoint that ``train-flow`` made of a LeRobot data set. Raises CheckpointError for others."""
     card = checkpoint.read_header(path)
     if card.get("interface") != INTERFACE:
         raise checkpoint.CheckpointError(

@@ -12,7 +12,7 @@ Rooms, in the order of their imports; each may import those above it, as far as 
     method_training/  strategy, data or roll-outs -> what the strategy learns for a policy
     analysis/     results.csv and episodes -> curves, paired comparisons
     reporting/    curves, comparisons -> tables, figures, films, a page, wandb
-    commands.py   a sweep, a comparison: played, analysed and reported
+    commands/     what a shell or a notebook starts: command line -> settings -> one call
 
 Importing the package itself imports nothing.
 """

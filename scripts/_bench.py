@@ -5,7 +5,7 @@ import collections.abc
 import contextlib
 import pathlib
 
-from _entry import ROOT
+from _checkout import ROOT
 
 from rtc_bench import envs
 from rtc_bench.common import errors, tables

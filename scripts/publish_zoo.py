@@ -1,6 +1,6 @@
 """Make finished policies the shipped ones: python scripts/publish_zoo.py task=mjc_swimmer"""
 
-import _entry
+import _checkout
 
 if __name__ == "__main__":
-    _entry.main("publish_zoo", "rtc_bench.training.settings:PublishZooConfig", "rtc_bench.training.publishing:publish")
+    _checkout.run("publish-zoo")

@@ -47,7 +47,7 @@ class SweepConfig(schema.Settings):
     underrun: str = "hold"  # where chunks ran out: hold (the last action), zero, or repeat (the newest chunk's last)
     episodes: int = 256  # a cell and seed; more of them go on from those that the run folder has
     policy: str = "zoo"  # zoo, a checkpoint, a folder of <task>.safetensors, file.py:function, or ws://host:port
-    weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
+    weights: str = "runs/methods"  # folder that `train-method` filled; looked at before the policy's own folder
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     engine: str = "fast"  # physics: fast, or kinetix for the stock engine
     noise_std: float = 0.1  # actuation noise, in units of action

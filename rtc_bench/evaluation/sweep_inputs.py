@@ -50,7 +50,7 @@ def policy_sources(config: settings.SweepConfig) -> dict[str, Source]:
     if config.task != "all" and tasks != served:
         raise errors.ConfigError(
             f"policy={config.policy} serves task {served[0]!r}, not {', '.join(tasks)}; give task={served[0]}, "
-            "or serve another: python scripts/serve.py task=..."
+            f"or serve another: {errors.command('serve')} task=..."
         )
     return {served[0]: source}
 
@@ -108,7 +108,7 @@ def checkpoint_files(config: settings.SweepConfig) -> dict[str, pathlib.Path]:
         if envs.tasks.check_name(task) not in available:
             raise errors.ConfigError(
                 f"task {task!r} has no policy in policy={config.policy} (it has: {', '.join(available)}); "
-                f"train one with `make policy TASK={task}` and give policy=<file>"
+                f"train one with `{errors.policy_commands(task)}` and give policy=<file>"
             )
     return {task: available[task] for task in config.tasks}
 
@@ -198,7 +198,7 @@ def _training_command(config: settings.SweepConfig, strategy_name: str, task: st
     options = {} if config.flow_steps == settings.SweepConfig.flow_steps else {"flow_steps": config.flow_steps}
     options |= config.options.get(strategy_name, {})
     arguments += [f" options.{strategy_name}.{name}={value}" for name, value in options.items()]
-    return f"python scripts/train_method.py task={task} strategy={spec}" + "".join(arguments)
+    return f"{errors.command('train-method')} task={task} strategy={spec}" + "".join(arguments)
 
 
 def check_weights_folder(config: settings.SweepConfig, strategies: Mapping[str, base.Strategy]) -> None:
@@ -209,7 +209,7 @@ def check_weights_folder(config: settings.SweepConfig, strategies: Mapping[str, 
         return  # as long as nothing was trained, the default is not there
     if not folder.is_dir():
         raise errors.ConfigError(
-            f"weights={config.weights}: {folder.absolute()} is no folder; give one that train_method.py filled"
+            f"weights={config.weights}: {folder.absolute()} is no folder; give one that `train-method` filled"
         )
     inner = folder / METHODS
     if any((inner / name).is_dir() for name in names) and not any((folder / name).is_dir() for name in names):

@@ -13,8 +13,8 @@ class TrainMethodConfig(schema.Settings):
     task: Any  # a name, a list, or all
     strategy: str | tuple[str, ...] = "all"  # of those named above, file.py:Class, package.module:Class, a list, or all
     policy: str = "zoo"  # the policy they learn for: zoo, a checkpoint, or a folder of <task>.safetensors
-    data: str = "data"  # folder that generate_data.py filled
-    experts: str = "runs/experts"  # folder that train_expert.py filled; for those that learn from roll-outs
+    data: str = "data"  # folder that `generate-data` filled
+    experts: str = "runs/experts"  # folder that `train-expert` filled; for those that learn from roll-outs
     rollout_steps: int = 262_144  # control steps of roll-outs, at least
     epochs: int | None = None  # passes over the data or roll-outs; null: as each strategy's own stage says
     batch: int | None = None  # moments an update; null: likewise

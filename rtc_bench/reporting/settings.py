@@ -101,7 +101,7 @@ class RealtimeConfig(schema.Settings):
     episodes: int = 8  # for every strategy and latency, of those that a sweep with this seed plays
     predicted: int = 256  # episodes that the evaluator plays under such delays
     policy: str = "zoo"  # zoo, a checkpoint, or a folder of <task>.safetensors
-    weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
+    weights: str = "runs/methods"  # folder that `train-method` filled; looked at before the policy's own folder
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     seed: int = 0  # of actuation and flow noise
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings

@@ -85,7 +85,7 @@ class Bid(base.Strategy):
         if self.use_weak and policy.weak is None:
             raise errors.ConfigError(
                 "bid contrasts with an early checkpoint, and this policy holds none; "
-                "use strategy=bid_no_weak, or a policy trained by scripts/train_flow.py"
+                "use strategy=bid_no_weak, or a policy trained by `train-flow`"
             )
         actions = policy.config.action_size
         for dimension in self.dimensions or ():

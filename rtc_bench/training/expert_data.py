@@ -266,7 +266,7 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, 
     folder = pathlib.Path(folder) / task
     manifest_file = folder / "manifest.json"
     if not manifest_file.exists():
-        remedy = f"make it with `python scripts/generate_data.py task={task}`"
+        remedy = f"make it with `{errors.command('generate-data')} task={task}`"
         raise errors.ConfigError(f"{folder.absolute()}: no manifest.json, so no finished data set; {remedy}")
     manifest = files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
     table = pa.concat_tables([_read_part(folder, part) for part in manifest["parts"]])

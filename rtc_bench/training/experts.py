@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rtc_bench.common import devices
+from rtc_bench.common import devices, errors
 from rtc_bench.envs import task_env
 from rtc_bench.policies import actor_critic, checkpoint
 from rtc_bench.training import settings
@@ -158,6 +158,6 @@ def load(
         lack = f" solves {min_solve_rate:.2f} or more (found: {rates})" if loaded else ""
         raise checkpoint.CheckpointError(
             f"no expert of {task} in {pathlib.Path(folder).absolute()}{lack}; "
-            f"train one with `python scripts/train_expert.py task={task}`"
+            f"train one with `{errors.command('train-expert')} task={task}`"
         )
     return [expert for expert, _ in good], [header for _, header in good]

@@ -30,7 +30,7 @@ def train_flows(config: settings.TrainFlowConfig) -> None:
     """Stage 3, or a policy of the LeRobot data set that ``config.data`` is. Raises as stage 1 does, and ConfigError."""
     if config.data != settings.TrainFlowConfig.data and not pathlib.Path(config.data).is_dir():
         raise errors.ConfigError(
-            f"data={config.data}: no such folder; make it with `python scripts/generate_data.py`, or give a LeRobot data set"
+            f"data={config.data}: no such folder; make it with `{errors.command('generate-data')}`, or give a LeRobot data set"
         )
     if reader.is_data_set(config.data):
         flow_training.train_foreign(config)

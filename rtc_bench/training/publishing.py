@@ -26,17 +26,19 @@ def publish(config: settings.PublishZooConfig) -> None:
         )
         manifest_file = pathlib.Path(config.data) / task / "manifest.json"
         if not manifest_file.exists():
-            raise errors.ConfigError(f"{manifest_file}: no finished data set; make it with `make policy TASK={task}`")
+            raise errors.ConfigError(
+                f"{manifest_file}: no finished data set; make it with `{errors.policy_commands(task)}`"
+            )
         manifest = files.read_manifest(manifest_file, *MANIFEST_KEYS)
         model_card = checkpoint.read_header(trained_file)
         if [part["sha256"] for part in manifest["parts"]] != model_card["recipe"]["data"]:
             raise errors.ConfigError(
-                f"{trained_file}: trained on other data than {manifest_file.parent}; run `make policy TASK={task}`"
+                f"{trained_file}: trained on other data than {manifest_file.parent}; run `{errors.policy_commands(task)}`"
             )
         points = learning_curves.read_logs(config.experts, task)
         if not points:
             raise errors.ConfigError(
-                f"{config.experts}: no experts of {task}; train them with `make policy TASK={task}`"
+                f"{config.experts}: no experts of {task}; train them with `{errors.policy_commands(task)}`"
             )
         seconds = _stage_seconds(pathlib.Path(config.experts) / task, model_card, manifest)
         row = _row(model_card, manifest, seconds)

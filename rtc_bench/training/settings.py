@@ -120,7 +120,7 @@ class TrainFlowConfig(schema.Settings):
     """Flow-policy training on a task's data, or on a LeRobot data set."""
 
     task: Any  # a name, a list, or all; of a LeRobot data set a name of your choice
-    data: str = "data"  # folder that generate_data.py filled, or a LeRobot data set (format v3.0) of states and actions
+    data: str = "data"  # folder that `generate-data` filled, or a LeRobot data set (format v3.0) of states and actions
     state_key: Any = "observation.state"  # of a LeRobot data set: the state, or a list of features that make it up
     action_key: str = "action"  # of a LeRobot data set
     horizon: int = policies.PREDICTION_HORIZON

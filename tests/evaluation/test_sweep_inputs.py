@@ -115,7 +115,7 @@ def test_missing_weights_are_told_with_the_command_that_trains_them(shelf):
         loaded(config)
     message = str(raised.value)
     assert message.startswith("Shift needs weights that it learns for the policy of catapult")
-    assert f"python scripts/train_method.py task=catapult strategy={SPEC} policy={path / 'policies'}" in message
+    assert f"rtc-bench train-method task=catapult strategy={SPEC} policy={path / 'policies'}" in message
     assert str(path / "weights") in message
     assert len(message.splitlines()) == 1
 

@@ -60,7 +60,7 @@ def test_a_foreign_strategy_is_trained_and_then_swept(config, tmp_path, capsys):
     with pytest.raises(errors.ConfigError, match=rf"weights={config.out}: {config.out} is no folder"):
         sweeps.prepare(sweep_config)
     pathlib.Path(config.out).mkdir()
-    with pytest.raises(errors.ConfigError, match=r"train them: python scripts/train_method.py task=catapult"):
+    with pytest.raises(errors.ConfigError, match=r"train them: rtc-bench train-method task=catapult"):
         sweeps.prepare(sweep_config)
     pipeline.train_methods(config)
     weights = pathlib.Path(config.out) / "shift" / "catapult.safetensors"

@@ -11,6 +11,7 @@ import types
 
 import pytest
 
+from rtc_bench.commands import command_line, table
 from rtc_bench.common import errors
 
 SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
@@ -19,9 +20,7 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 @pytest.fixture
 def opened(monkeypatch):
     """Go through the door with these arguments into a function that raises ``error``; the exit status."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.delenv("RTC_BENCH_DEBUG", raising=False)
-    import _entry
 
     def run_entry(*arguments, error=None, received_settings=None):
         def function(settings):
@@ -31,10 +30,11 @@ def opened(monkeypatch):
                 raise error
 
         monkeypatch.setitem(sys.modules, "stand_in", types.SimpleNamespace(function=function))
-        monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
+        command = table.COMMANDS["sweep"]._replace(function="stand_in:function")
+        monkeypatch.setitem(table.COMMANDS, "sweep", command)
         monkeypatch.setattr(os, "_exit", sys.exit)
         with pytest.raises(SystemExit) as exit_:
-            _entry.main("sweep", "rtc_bench.evaluation.settings:SweepConfig", "stand_in:function")
+            command_line.run("sweep", [*arguments])
         return exit_.value.code
 
     return run_entry
@@ -57,14 +57,14 @@ def test_a_failure_that_a_user_can_mend_is_one_line(opened, capsys, error, statu
     assert len(error_text.splitlines()) == 1
 
 
-def test_links_that_were_lost_in_copying_are_one_line(tmp_path):
+def test_links_that_were_lost_in_copying_are_mended_as_one_line_says(tmp_path):
     for folder in ("scripts", "rtc_bench"):
         shutil.copytree(
-            SCRIPTS.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("envs", "__pycache__")
+            SCRIPTS.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("envs", "configs", "__pycache__")
         )
     done = subprocess.run([sys.executable, tmp_path / "scripts" / "sweep.py"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the links in rtc_bench/ were lost in copying; mend them: ln -sf ")
+    assert done.stderr.startswith("error: links in rtc_bench/ were lost in copying; mend them: ln -sfn ")
     assert len(done.stderr.splitlines()) == 1
 
 

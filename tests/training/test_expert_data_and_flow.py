@@ -149,9 +149,7 @@ def test_a_changed_file_is_refused(data):
 
 
 def test_missing_data_is_told_with_its_remedy(tmp_path):
-    with pytest.raises(
-        errors.ConfigError, match=r"no finished data set; make it with .*generate_data.py task=catapult"
-    ):
+    with pytest.raises(errors.ConfigError, match=r"no finished data set; make it with .*generate-data task=catapult"):
         expert_data.load(tmp_path, "catapult")
 
 

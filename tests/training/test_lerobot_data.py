@@ -1,11 +1,9 @@
 """Data that others read: what is recorded is a LeRobot data set, older recordings become one; and policies of foreign data."""
 
 import dataclasses
-import importlib
 import json
 import pathlib
 import shutil
-import sys
 
 import foreign_data
 import jax
@@ -15,12 +13,11 @@ import pytest
 from pyarrow import parquet
 
 from rtc_bench import envs
+from rtc_bench.commands import command_line
 from rtc_bench.common import errors, files
 from rtc_bench.common.lerobot import reader
 from rtc_bench.policies import checkpoint, normalised
 from rtc_bench.training import expert_data, flow_training, pipeline, settings
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_what_is_recorded_is_a_lerobot_data_set(data):
@@ -209,27 +206,22 @@ def test_a_policy_of_our_own_has_no_units_to_turn_into():
         normalised.load(checkpoint.zoo_files()["catapult"])
 
 
-def test_the_script_trains_one_and_a_sweep_of_it_is_refused(foreign, capfd, monkeypatch):
-    """The real entry points, from the command line on."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    entry = importlib.import_module("_entry")
+def test_a_command_trains_one_and_a_sweep_of_it_is_refused(foreign, capfd):
+    """From the command line on."""
 
-    def command(name, settings_target, target, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    def command(name, *arguments):
         with pytest.raises(SystemExit) as left:
-            entry.main(name, settings_target, target)
+            command_line.run(name, list(arguments))
         return left.value.code, capfd.readouterr().err
 
     sizes = ("channels=8", "layers=1", "batch=32", "epochs=1", "weak_epoch=1")
-    train = ("train_flow", "rtc_bench.training.settings:TrainFlowConfig", "rtc_bench.training.pipeline:train_flows")
     folders = (f"data={foreign.data}", f"out={foreign.out}")
-    status, _ = command(*train, "task=pusht", *folders, *sizes)
+    status, _ = command("train-flow", "task=pusht", *folders, *sizes)
     assert status == 0
     policy = f"policy={foreign.out}/pusht/pusht.safetensors"
-    sweep = ("sweep", "rtc_bench.evaluation.settings:SweepConfig", "rtc_bench.commands:sweep")
-    status, printed = command(*sweep, policy, f"out={foreign.out}/sweep")
+    status, printed = command("sweep", policy, f"out={foreign.out}/sweep")
     assert status == 2
     assert "is for pusht: no task of ours; give one that is" in printed
-    status, printed = command(*sweep, "task=catapult", policy, f"out={foreign.out}/sweep")
+    status, printed = command("sweep", "task=catapult", policy, f"out={foreign.out}/sweep")
     assert status == 2
     assert "made for task 'pusht', not 'catapult'" in printed

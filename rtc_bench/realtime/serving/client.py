@@ -21,7 +21,6 @@ from rtc_bench.realtime.serving import wire
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0  # that a server has to say goodbye
 REQUEST_SECONDS = 60.0  # a server may compile at the first request; RTC_BENCH_REQUEST_SECONDS sets another
-START = "python scripts/serve.py policy=zoo task=<task> strategy=rtc"
 AGAIN = "then run the same command again: finished cells are kept"
 
 
@@ -179,6 +178,7 @@ def _open(url: str, stack: contextlib.ExitStack) -> Any:
     import websockets
     import websockets.sync.client
 
+    start = f"{errors.command('serve')} policy=zoo task=<task> strategy=rtc"
     options = {"open_timeout": CONNECT_SECONDS, "compression": None, "max_size": wire.LARGEST_MESSAGE, "proxy": None}
     options["close_timeout"] = CLOSE_SECONDS
     options["ping_timeout"] = request_seconds()  # a server that computes may not answer pings
@@ -189,10 +189,10 @@ def _open(url: str, stack: contextlib.ExitStack) -> Any:
     except TimeoutError:
         raise ServerError(f"{url} did not open within {CONNECT_SECONDS:g} s; is it a policy server?") from None
     except websockets.InvalidHandshake as error:
-        raise ServerError(f"{url} is no policy server ({errors.first_line(error)}); start one: {START}") from None
+        raise ServerError(f"{url} is no policy server ({errors.first_line(error)}); start one: {start}") from None
     except (OSError, EOFError, ValueError) as error:
         reason = getattr(error, "strerror", None) or errors.first_line(error)
-        raise ServerError(f"no policy server at {url} ({reason}); check host and port, or start one: {START}") from None
+        raise ServerError(f"no policy server at {url} ({reason}); check host and port, or start one: {start}") from None
 
 
 @atexit.register

@@ -14,7 +14,7 @@ class ServeConfig(schema.Settings):
     strategy: str = "naive"  # how a new chunk is held to the old one, where a request brings that
     host: str = "127.0.0.1"  # address to listen at; 0.0.0.0: every network that the machine is in. There is no password
     port: int = 8000  # 0: any that is free
-    weights: str = "runs/methods"  # folder that train_method.py filled; looked at before the policy's own folder
+    weights: str = "runs/methods"  # folder that `train-method` filled; looked at before the policy's own folder
     interface: str = "compact"  # what the policy was made for: compact or kinetix
     flow_steps: int = 5  # n, Euler steps of flow time
     seed: int = 0  # of the noise, where a request brings none

@@ -14,8 +14,8 @@ class Served(base.Strategy):
         """Only a policy server holds chunks to one another."""
         if not getattr(policy, "continues_chunks", False):
             raise errors.ConfigError(
-                "served hands the old chunk to a policy server, and this policy is none; start one with scripts/serve.py "
-                "and give policy=ws://host:port, or use another strategy"
+                "served hands the old chunk to a policy server, and this policy is none; start one with "
+                f"`{errors.command('serve')}` and give policy=ws://host:port, or use another strategy"
             )
 
     def plan(self, policy, request, memory):

@@ -1,4 +1,4 @@
-"""The door of every script: command line -> hydra -> a frozen dataclass -> one call.
+"""The command line of `rtc-bench` and of every script: words -> hydra -> a frozen dataclass -> one call.
 
 A user's own mistake, a full disk or ctrl-C is answered with one line and exit status 2 (130 for ctrl-C), without a
 traceback; RTC_BENCH_DEBUG=1 shows it.
@@ -7,7 +7,7 @@ traceback; RTC_BENCH_DEBUG=1 shows it.
 import dataclasses
 import errno
 import importlib
-import importlib.util
+import importlib.metadata
 import inspect
 import os
 import pathlib
@@ -16,22 +16,10 @@ import shlex
 import sys
 import typing
 
-SCRIPTS = pathlib.Path(__file__).resolve().parent
-ROOT = SCRIPTS.parent
-CONFIGS = ROOT / "configs"
+from rtc_bench.commands import table
+from rtc_bench.common import errors, schema
 
-if importlib.util.find_spec("hydra") is None:
-    remedy = "run `make setup` once, then `source .venv/bin/activate`, or use .venv/bin/python"
-    print(f"error: {sys.executable} lacks what rtc_bench needs; {remedy}", file=sys.stderr)
-    sys.exit(2)
-if not all((ROOT / "rtc_bench" / link).is_dir() for link in ("envs", "policies")):
-    sys.exit("error: the links in rtc_bench/ were lost in copying; mend them: ln -sf ../envs ../policies rtc_bench/")
-sys.path.insert(0, str(ROOT))  # a checkout's scripts run that checkout, installed or not
-from rtc_bench.common import errors, schema  # noqa: E402  (light: no JAX)
-
-sys.path.remove(str(ROOT))  # but what a user's strategy imports is not to be found among its folders or scripts
-if pathlib.Path(sys.path[0]).resolve() == SCRIPTS:
-    del sys.path[0]
+CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 
 PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
 if not os.environ.get("WANDB_MODE"):  # empty is not set
@@ -47,20 +35,50 @@ REMEDIES = {
 }
 
 
-def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn:
-    """Run "package.module:function" on the settings, and exit.
+def main() -> typing.NoReturn:
+    """`rtc-bench <command> <settings>`: run the command, and exit."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview(), end="")
+    elif name == "--version":
+        print(importlib.metadata.version("rtc-bench"))
+    elif name in table.COMMANDS:
+        run(name, arguments)
+    else:
+        names = ", ".join(table.COMMANDS)
+        _fail(f"unknown command {name!r}{errors.did_you_mean(name, table.COMMANDS)}; commands: {names}", 2)
+    sys.exit(0)
 
-    ``config_name`` is a file in configs/; ``settings_type`` ("package.module:Class") a schema.Settings dataclass.
-    Neither the function nor JAX is imported before the command line is known to be good.
+
+def overview() -> str:
+    """All commands, with a line each."""
+    width = max(map(len, table.COMMANDS))
+    lines = [f"  {name:<{width}}  {_head(name)[0]}" for name in table.COMMANDS]
+    return "\n".join(
+        [
+            "Does my action-chunking method survive inference delay?",
+            "",
+            "  rtc-bench <command> setting=value ...",
+            "  rtc-bench <command> --help             its settings",
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
+def run(name: str, arguments: list[str] | None = None) -> typing.NoReturn:
+    """Run a command of the table on the settings that the arguments give (the process's own if None), and exit.
+
+    Neither its function nor JAX is imported before the arguments are known to be good.
     """
     try:
-        arguments = sys.argv[1:]
-        settings_class = _load(settings_type)
+        arguments = sys.argv[1:] if arguments is None else arguments
         if {"-h", "--help"} & set(arguments):
-            print(help_text(config_name, settings_class), end="")
+            print(help_text(name), end="")
         else:
-            config = compose(config_name, settings_class, arguments)
-            _load(function)(config)
+            config = compose(name, arguments)
+            _load(table.COMMANDS[name].function)(config)
             sys.stdout.flush()
     except KeyboardInterrupt:
         _print_error("interrupted; where it saves as it goes, the same command continues")
@@ -96,12 +114,13 @@ def _load(target: str):
     return getattr(importlib.import_module(module), name)
 
 
-def compose(config_name: str, settings_class: type[schema.Settings], arguments: list[str]) -> schema.Settings:
+def compose(command: str, arguments: list[str]) -> schema.Settings:
     """The checked settings for a command line. Raises ConfigError."""
     import hydra
     import omegaconf
     from hydra.errors import HydraException
 
+    settings_class, config_name = _load(table.COMMANDS[command].settings), _config_name(command)
     arguments = _named(settings_class, arguments)
     valid, groups = _keys(settings_class), _presets(config_name)
     free = [name for name, info in valid.items() if info["free"]]
@@ -214,22 +233,34 @@ def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, 
     return keys
 
 
+def _config_name(command: str) -> str:
+    return command.replace("-", "_")
+
+
 def _presets(config_name: str) -> dict[str, list[str]]:
-    """The names of this script's presets under "preset", if it has any; hydra's group is preset/<script>."""
+    """The names of this command's presets under "preset", if it has any; hydra's group is preset/<config>."""
     names = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
     return {"preset": names} if names else {}
 
 
-def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
-    """Usage and examples (the comment that heads the config file), then every setting with its default."""
+def _head(command: str) -> list[str]:
+    """What the command does, and examples: the comment that heads its config file, as this user types commands."""
+    lines = []
+    with (CONFIGS / f"{_config_name(command)}.yaml").open() as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            line = line.removeprefix("#").removeprefix(" ").rstrip()
+            lines.append(re.sub(r"\brtc-bench ([a-z-]+)", lambda match: errors.command(match[1]), line))
+    return lines
+
+
+def help_text(command: str) -> str:
+    """Usage and examples, then every setting with its default."""
     import hydra
     import omegaconf
 
-    head = []
-    for line in (CONFIGS / f"{config_name}.yaml").read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        head.append(line.removeprefix("#").removeprefix(" "))
+    settings_class, config_name = _load(table.COMMANDS[command].settings), _config_name(command)
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = hydra.compose(config_name)
     rows = [(f"{name}=", "|".join(options), "") for name, options in _presets(config_name).items()]
@@ -242,4 +273,4 @@ def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
         rows.append((f"{name}=", default, info["comment"]))
     width = min(44, max(len(name + default) for name, default, _ in rows))
     lines = [f"  {name + default:<{width}}  {comment}".rstrip() for name, default, comment in rows]
-    return "\n".join([*head, "", "settings and their defaults:", *lines, ""])
+    return "\n".join([*_head(command), "", "settings and their defaults:", *lines, ""])

@@ -1,0 +1,6 @@
+"""What a user starts, from a shell (`rtc-bench`, scripts/) or a notebook: command line -> settings -> one call.
+
+Enters: words of a command line, checked against a config file, or arguments of a call. Leaves: a sweep, a comparison or a
+policy server; the other commands are functions of the rooms below, which ``table`` names and only a command's start loads.
+May import: common, envs, policies, strategies, realtime, evaluation, training, method_training, analysis, reporting.
+"""
