@@ -14,5 +14,23 @@ Rooms, in the order of their imports; each may import those above it, as far as 
     reporting/    curves, comparisons -> tables, figures, films, a page, wandb
     commands/     what a shell or a notebook starts: command line -> settings -> one call
 
-Importing the package itself imports nothing.
+``rtc_bench.evaluate`` and ``rtc_bench.compare`` are the door for notebooks. Importing the package itself imports none of it.
 """
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from rtc_bench.commands.notebook import compare, evaluate
+
+__all__ = ["compare", "evaluate"]
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("rtc_bench.commands.notebook"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,6 +1,10 @@
-"""What a user starts, from a shell (`rtc-bench`, scripts/) or a notebook: command line -> settings -> one call.
+"""What a user starts, from a shell (`rtc-bench`, scripts/) or a notebook: command line or call -> settings -> one function.
 
 Enters: words of a command line, checked against a config file, or arguments of a call. Leaves: a sweep, a comparison or a
-policy server; the other commands are functions of the rooms below, which ``table`` names and only a command's start loads.
+policy server; the other commands are functions of the rooms below, which ``table`` names and only their start loads.
 May import: common, envs, policies, strategies, realtime, evaluation, training, method_training, analysis, reporting.
 """
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache

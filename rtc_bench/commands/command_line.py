@@ -24,7 +24,6 @@ CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
 if not os.environ.get("WANDB_MODE"):  # empty is not set
     os.environ.pop("WANDB_MODE", None)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
 
 REMEDIES = {
     errno.ENOSPC: "free some space, or give out= on another disk, and run the same command again",

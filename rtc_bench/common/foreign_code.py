@@ -1,7 +1,10 @@
 """Code of a user's own, by file or dotted path: how it is imported, and its errors told in one line with file and line."""
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
+import linecache
 import pathlib
 import re
 import sys
@@ -11,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rtc_bench.common import errors
+from rtc_bench.common import errors, files
 
 _REMEDIES = {  # what JAX raises -> what was done, and what to do
     "TracerBoolConversionError": "a Python branch on a traced value, as {traced}; use jnp.where",
@@ -19,6 +22,7 @@ _REMEDIES = {  # what JAX raises -> what was done, and what to do
     "TracerIntegerConversionError": "a traced value as an index or a size; use jnp.take, or a mask",
     "ConcretizationTypeError": "a traced value, as {traced}, where Python needs a number",
 }
+GENERATED = "<string>"  # the file of methods that dataclasses write
 _OF_CALLBACKS = "JaxRuntimeError"  # what an error within a callback becomes; its text holds the traceback
 
 
@@ -64,12 +68,50 @@ def _from_file(path: pathlib.Path) -> types.ModuleType:
     return module
 
 
-def line_of(error: Exception, source: str) -> str:
-    """Where in a foreign file, or else in what it called, it happened."""
+def source_files(cls: type) -> list[str]:
+    """Where a class's code stands, as tracebacks name it: its file, or the notebook cells that hold its methods."""
+    try:
+        return [inspect.getfile(cls)]
+    except (TypeError, OSError):
+        functions = [value for value in vars(cls).values() if inspect.isfunction(value)]
+        return sorted({function.__code__.co_filename for function in functions} - {GENERATED})
+
+
+def digest(cls: type) -> str:
+    """Of the file that a class stands in; in a notebook of its methods' cells, and its attributes. Raises ConfigError."""
+    try:
+        return files.sha256(pathlib.Path(inspect.getfile(cls)))
+    except (TypeError, OSError):
+        text = ""
+    for part in (part for part in cls.__mro__ if part.__module__ == cls.__module__):
+        for file in source_files(part):
+            lines = linecache.getlines(file)
+            if not lines:
+                raise errors.ConfigError(
+                    f"the code of {cls.__name__} cannot be read; define it in a file or a notebook cell"
+                )
+            text += "".join(lines)
+        own = {name: value for name, value in vars(part).items() if not (name.startswith("_") or callable(value))}
+        text += f"{part.__qualname__} {[parent.__qualname__ for parent in part.__bases__]} "
+        text += re.sub(r" at 0x[0-9a-f]+", "", str(own))  # of properties, whose code is in the cells
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def place(code: Any) -> str:
+    """File and line of a class or function; of a notebook's class the cells of its methods."""
+    try:
+        return f"{inspect.getfile(code)}:{inspect.getsourcelines(code)[1]}"
+    except (TypeError, OSError):
+        return ", ".join(source_files(code)) or code.__module__
+
+
+def line_of(error: Exception, *sources: str) -> str:
+    """Where in foreign files, or else in what they called, it happened."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == str(pathlib.Path(source).resolve())]
+    paths = {*sources, *(str(pathlib.Path(source).resolve()) for source in sources)}
+    own = [frame for frame in frames if frame.filename in paths]
     return f"{(own or frames)[-1].filename}:{(own or frames)[-1].lineno}"
 
 

@@ -13,6 +13,8 @@ PACKAGES = ("jax", "jaxlib", "kinetix-env", "numpy", "rtc-bench")
 def commit() -> str:
     """The checkout's commit, with "+dirty" if tracked files differ from it; "unknown" outside a checkout."""
     root = pathlib.Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # an installed package may lie in the repository of its user
+        return "unknown"
 
     def git(*arguments: str) -> str:
         run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)

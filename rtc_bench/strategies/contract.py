@@ -1,6 +1,5 @@
 """Is a foreign strategy what ``strategies.base`` asks for? Its methods are traced; nothing is computed or compiled."""
 
-import contextlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -133,12 +132,8 @@ def calling(strategies: Sequence[base.Strategy], call: Callable[[], Any]) -> Any
 
 def _foreign_files(cls: type) -> set[str]:
     """Of the class, and of all that it is derived from and that is not of the package."""
-    files = set()
-    for base_class in cls.__mro__:
-        with contextlib.suppress(TypeError):  # of a class that is in no file
-            if not base_class.__module__.startswith("rtc_bench."):
-                files.add(inspect.getfile(base_class))
-    return files
+    own = [part for part in cls.__mro__ if not part.__module__.startswith("rtc_bench.")]
+    return {file for part in own for file in foreign_code.source_files(part)}
 
 
 def _check_signatures(strategy: base.Strategy) -> None:
@@ -159,8 +154,7 @@ def _require_like(wanted: Any, actual: Any, method: Callable, what: str) -> None
 
 def _require(holds: bool, method: Callable, rule: str) -> None:
     if not holds:
-        file, line = inspect.getfile(method), inspect.getsourcelines(method)[1]
-        raise BrokenStrategy(f"{file}:{line}, {method.__qualname__}: {rule}")
+        raise BrokenStrategy(f"{foreign_code.place(method)}, {method.__qualname__}: {rule}")
 
 
 def _describe(tree: Any) -> str:

@@ -1,7 +1,6 @@
 """Strategies by name, and one's own by file or dotted path."""
 
 import dataclasses
-import inspect
 import types
 from typing import Any
 
@@ -46,7 +45,7 @@ def build(spec: str, **options: Any):
     Raises UnknownStrategy, and ConfigError for options it does not have.
     """
     target, fixed = REGISTRY.get(spec, (spec, {}))
-    cls = _imported(target)
+    cls = class_of(target)
     fields = [field.name for field in dataclasses.fields(cls)]
     for name in options:
         if name not in fields:
@@ -62,7 +61,7 @@ def build(spec: str, **options: Any):
     except errors.ConfigError as error:
         raise errors.ConfigError(f"options.{name_of(spec)}.{error}") from None
     except Exception as error:  # of a foreign strategy's own checks
-        line = foreign_code.line_of(error, inspect.getfile(cls))
+        line = foreign_code.line_of(error, *foreign_code.source_files(cls))
         raise errors.ConfigError(
             f"strategy {spec!r} with {values}: {type(error).__name__}: {error} ({line})"
         ) from error
@@ -70,7 +69,7 @@ def build(spec: str, **options: Any):
 
 def trained_names() -> tuple[str, ...]:
     """The names of those that learn."""
-    return tuple(name for name, (target, _) in REGISTRY.items() if _imported(target).training is not None)
+    return tuple(name for name, (target, _) in REGISTRY.items() if class_of(target).training is not None)
 
 
 def name_of(spec: str) -> str:
@@ -90,7 +89,8 @@ def check_spec(spec: str) -> None:
     )
 
 
-def _imported(target: str):
+def class_of(target: str) -> type[Any]:
+    """The class of a strategy, by "package.module:Class" or "folder/file.py:Class". Raises UnknownStrategy."""
     check_spec(target)
     source, name = foreign_code.parts(target)
     module = foreign_code.load_module(target, "strategy", UnknownStrategy)

@@ -125,7 +125,7 @@ def test_missing_weights_are_told_with_the_command_that_trains_them(shelf):
     [
         (
             {"policy": "another"},
-            r"trained for policy another, not \w{12}; train it again: python scripts/train_method.py task=",
+            r"trained for policy another, not \w{12}; train it again: rtc-bench train-method task=",
         ),
         ({"share": 0.5}, r"trained for options {.*'share': 0.5}, not {.*'share': 1.0}; train it again"),
         ({"flow_steps": 3}, r"trained for options {'flow_steps': 3, .*}, not {'flow_steps': 5, .*}; train it again"),
