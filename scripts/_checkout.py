@@ -6,7 +6,12 @@ import sys
 
 SCRIPTS = pathlib.Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
-LINKS = {"envs": "..", "policies": "..", "commands/configs": "../.."}  # of rtc_bench/ -> the folder it points into
+LINKS = {  # in rtc_bench/ -> what it points to
+    "envs": "../envs",
+    "policies": "../policies",
+    "commands/configs": "../../configs",
+    "analysis/published_figures": "../../results/published",
+}
 
 if importlib.util.find_spec("hydra") is None:
     remedy = "run `make setup` once, then `source .venv/bin/activate`, or use .venv/bin/python"
@@ -14,7 +19,7 @@ if importlib.util.find_spec("hydra") is None:
     sys.exit(2)
 lost = [link for link in LINKS if not (ROOT / "rtc_bench" / link).is_dir()]
 if lost:
-    mend = "; ".join(f"ln -sfn {LINKS[link]}/{pathlib.Path(link).name} rtc_bench/{link}" for link in lost)
+    mend = "; ".join(f"ln -sfn {LINKS[link]} rtc_bench/{link}" for link in lost)
     sys.exit(f"error: links in rtc_bench/ were lost in copying; mend them: {mend}")
 sys.path.insert(0, str(ROOT))
 from rtc_bench.commands.command_line import run  # noqa: E402, F401  (light: no JAX)

@@ -11,6 +11,7 @@ from rtc_bench.analysis import paired_comparison, success_curves
 from rtc_bench.common import errors, statistics, tables
 from rtc_bench.evaluation import episodes, results, run_folder
 
+FIGURES = pathlib.Path(__file__).resolve().parent / "published_figures"  # solve_rates.csv, and methods.csv for rankings
 Rates = dict[results.Cell, float]
 COLUMNS = ("method", "task", "delay", "horizon", "solve_rate")
 DELAYS = (1, 2, 3, 4)  # control steps, those at which a chunk's start was committed

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rtc_bench.analysis import method_ranking
+from rtc_bench.analysis import method_ranking, published
 from rtc_bench.common import devices, files, plotting, tables
 from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.policies import checkpoint
@@ -38,7 +38,8 @@ def rank(config: settings.RankMethodsConfig) -> None:
     """Write tables and a page of all methods that the runs hold. Raises ConfigError and CheckpointError."""
     devices.setup()
     runs, out = run_folder.load(config.runs), pathlib.Path(config.out)
-    ranked = method_ranking.rank(runs, method_ranking.read_published(pathlib.Path(config.published)))
+    means_file = pathlib.Path(config.published) if config.published else published.FIGURES / "methods.csv"
+    ranked = method_ranking.rank(runs, method_ranking.read_published(means_file))
     orders = method_ranking.published_orders(ranked)
     strategies, tasks = report.strategies_of(runs), results.unique_values(runs.rows, "task")
     methods = describe(strategies, {task: report.load_task_policy(runs, task, strategies) for task in tasks})
@@ -134,8 +135,8 @@ def _rates_table(ranked: Sequence[method_ranking.MethodAtDelay]) -> tables.Table
     delays = sorted({item.delay for item in ranked if item.delay is not None})
     texts = {}
     for item in ranked:
-        published = f" / {item.published.solve_rate:.2f}" if item.published else ""
-        texts[item.strategy, item.delay] = f"{item.solve_rate:.2f} [{item.low:.2f}, {item.high:.2f}]{published}"
+        theirs = f" / {item.published.solve_rate:.2f}" if item.published else ""
+        texts[item.strategy, item.delay] = f"{item.solve_rate:.2f} [{item.low:.2f}, {item.high:.2f}]{theirs}"
     names = dict.fromkeys(item.strategy for item in ranked)
     lines = [[name, *(texts.get((name, delay), "") for delay in delays)] for name in names]
     return tables.Table(("strategy", *(f"d={delay}" for delay in delays)), lines)

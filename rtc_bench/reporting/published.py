@@ -11,15 +11,13 @@ from rtc_bench.reporting import settings
 
 def compare(config: settings.ComparePublishedConfig) -> None:
     """Write tables, findings and picture, and print the findings. Raises ConfigError for a wrong folder or table."""
-    runs, rates, out = (
-        run_folder.load([config.run]),
-        published.read(pathlib.Path(config.rates)),
-        pathlib.Path(config.out),
-    )
+    runs, out = run_folder.load([config.run]), pathlib.Path(config.out)
+    rates_file = pathlib.Path(config.rates) if config.rates else published.FIGURES / "solve_rates.csv"
+    rates = published.read(rates_file)
     cells = published.compare_cells(runs.rows, rates)
     if not cells:
         raise errors.ConfigError(
-            f"{config.run} and {config.rates} have no cell in common; run s = max(d, 1), horizon=auto"
+            f"{config.run} and {rates_file} have no cell in common; run s = max(d, 1), horizon=auto"
         )
     means = published.compare_means(cells)
     findings = published.findings(runs, rates, means)
@@ -27,7 +25,8 @@ def compare(config: settings.ComparePublishedConfig) -> None:
         if items:
             tables.write(published.records(items), out / f"{name}.csv")
     _draw(cells, means, out / "curves.png", results.unique_values(runs.rows, "strategy"))
-    source = f"Published: `{config.rates}`. Policies and their sizes differ from ours: compare shapes and orders."
+    name = config.rates or rates_file.name
+    source = f"Published: `{name}`. Policies and their sizes differ from ours: compare shapes and orders."
     lines = ["# Beside the published solve rates", "", source, "", "Ours were made by:", ""]
     lines += [*(f"- {session}" for session in runs.sessions), "", "![ours and published](curves.png)", ""]
     lines += ["## Findings", "", *tables.markdown(_findings_table(findings)), ""]

@@ -135,14 +135,14 @@ def test_all_that_learn_are_trained():
         ({"task": "catapul"}, "unknown task 'catapul'; did you mean 'catapult'"),
         ({"task": "car_launch"}, "task 'car_launch' has no policy"),
         ({"policy": "gone.safetensors"}, "gone.safetensors: no such checkpoint file"),
-        ({"data": "/nowhere"}, r"/nowhere/catapult: no manifest.json.*generate_data.py task=catapult"),
+        ({"data": "/nowhere"}, r"/nowhere/catapult: no manifest.json.*generate-data task=catapult"),
         (
             {"options": {"Shift": {"shar": 2.0}}},
             r"^options.Shift.shar: .*has no option 'shar' \(did you mean 'share'\?\)",
         ),
         ({"options": {"Shift": {"share": "x"}}}, r"^options.Shift.share='x' is not a number"),
         ({"options": {"Shfit": {"share": 2.0}}}, r"options.Shfit is set.*\(did you mean 'Shift'\?\)"),
-        ({"strategy": "a2c2", "experts": "/nowhere"}, r"no expert of catapult in /nowhere.*train_expert.py"),
+        ({"strategy": "a2c2", "experts": "/nowhere"}, r"no expert of catapult in /nowhere.*train-expert"),
         ({"strategy": ("shift_strategy:Shift", "broken.py:Twin")}, "Shift and Twin both name their weights 'shift'"),
     ],
 )
