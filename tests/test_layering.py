@@ -128,6 +128,13 @@ def test_house_rules(path):
     assert not entry_point or text.count("\n") <= 10, "entry points hold no logic of their own"
 
 
+def test_the_package_alone_is_light():
+    """`import rtc_bench` in a notebook, and the names that it offers there."""
+    code = "import sys, rtc_bench; print({*dir(rtc_bench)} >= {'evaluate', 'compare'}, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
 @pytest.mark.parametrize("settings", sorted(name for name in MODULES if name.endswith(".settings")))
 def test_settings_are_light(settings):
     """--help must not wait for JAX."""

@@ -60,9 +60,7 @@ class ComparePublishedConfig(schema.Settings):
     """A run folder beside published solve rates."""
 
     run: str = "results/laptop"  # a folder with results.csv
-    rates: str | None = (
-        None  # a row for each method, task, delay and horizon; null: the table that comes with rtc_bench
-    )
+    rates: str | None = None  # a row for each method, task, delay and horizon; null: the table that is shipped
     out: str = "results/published"  # README.md with the findings, curves.png, cells.csv, means.csv, findings.csv
 
 
@@ -71,9 +69,7 @@ class RankMethodsConfig(schema.Settings):
     """All methods of some runs side by side."""
 
     run: str | tuple[str, ...] = ("results/laptop", "results/methods/*")  # run folders or patterns, which are merged
-    published: str | None = (
-        None  # means over tasks: a row for each method and delay; null: those that come with rtc_bench
-    )
+    published: str | None = None  # means over tasks, a row for each method and delay; null: the table that is shipped
     out: str = "results/methods"  # README.md, ranking.csv, methods.csv, published_orders.csv, methods.png
 
     @property

@@ -1,4 +1,4 @@
-"""The door: which exit status and line each kind of failure gets."""
+"""The command line: which exit status and line each kind of failure gets, and what rtc-bench says of its commands."""
 
 import errno
 import os
@@ -14,7 +14,8 @@ import pytest
 from rtc_bench.commands import command_line, table
 from rtc_bench.common import errors
 
-SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
 
 
 @pytest.fixture
@@ -58,14 +59,17 @@ def test_a_failure_that_a_user_can_mend_is_one_line(opened, capsys, error, statu
 
 
 def test_links_that_were_lost_in_copying_are_mended_as_one_line_says(tmp_path):
-    for folder in ("scripts", "rtc_bench"):
-        shutil.copytree(
-            SCRIPTS.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("envs", "configs", "__pycache__")
-        )
-    done = subprocess.run([sys.executable, tmp_path / "scripts" / "sweep.py"], capture_output=True, text=True)
+    for folder in ("scripts", "rtc_bench", "envs", "configs"):
+        lost = ("envs", "configs") if folder == "rtc_bench" else ()
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(*lost, "__pycache__"))
+    script = [sys.executable, tmp_path / "scripts" / "sweep.py", "--help"]
+    done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: links in rtc_bench/ were lost in copying; mend them: ln -sfn ")
     assert len(done.stderr.splitlines()) == 1
+    message, _, mend = done.stderr.partition("; mend them: ")
+    assert message == "error: links in rtc_bench/ were lost in copying"
+    subprocess.run(mend, shell=True, cwd=tmp_path, check=True)
+    assert subprocess.run(script, capture_output=True).returncode == 0
 
 
 def test_a_python_without_the_packages_is_told_how_to_get_them():
@@ -146,3 +150,56 @@ def test_any_path_is_taken_as_it_is(opened, path, monkeypatch):
     received_settings = []
     assert opened(f"out={path}", received_settings=received_settings) == 0
     assert received_settings[0].out == path.replace("~", "/home/me")
+
+
+def rtc_bench(monkeypatch, *arguments) -> int:
+    """Its exit status."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/rtc-bench", *arguments])
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    return left.value.code
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_rtc_bench_lists_its_commands_with_a_line_each(monkeypatch, capsys, arguments):
+    assert rtc_bench(monkeypatch, *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in table.COMMANDS:
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert len(line) <= 110, line
+        assert line.endswith(".")
+
+
+def test_the_list_of_commands_does_not_wait_for_jax():
+    code = "import sys; from rtc_bench.commands import command_line as c; c.overview(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"jax", "numpy", "hydra"} & {*done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("swep",), "error: unknown command 'swep' (did you mean 'sweep'?); commands: sweep, compare, "),
+        (("train_expert", "task=all"), "error: unknown command 'train_expert' (did you mean 'train-expert'?)"),
+        (("delay=0..4",), "error: unknown command 'delay=0..4'; commands: "),
+        (("sweep", "dealy=2"), "error: unknown setting 'dealy' (did you mean 'delay'?)"),
+        (("train-expert",), "error: task is not given; add task=..., see --help"),
+    ],
+)
+def test_a_wrong_command_is_one_line(monkeypatch, capsys, arguments, answer):
+    assert rtc_bench(monkeypatch, *arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(answer)
+    assert len(message.splitlines()) == 1
+
+
+def test_commands_are_named_as_they_were_started(monkeypatch, capsys):
+    for started, name in (("/bin/rtc-bench", "rtc-bench train-flow"), ("my/sweep.py", "rtc-bench train-flow")):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert errors.command("train-flow") == name
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["scripts/sweep.py"])
+    assert errors.command("train-flow") == "python scripts/train_flow.py"
+    assert "\n  python scripts/sweep.py delay=0..4\n" in command_line.help_text("sweep")
+    assert rtc_bench(monkeypatch, "train-flow", "--help") == 0
+    assert "\n  rtc-bench train-flow task=mjc_swimmer\n" in capsys.readouterr().out
