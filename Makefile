@@ -104,4 +104,4 @@ bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equiva
 	$(PY) scripts/bench_coherence.py --out results/zoo
 
 clean: ## caches and the virtual environments; results, data and runs stay
-	rm -rf $(VENV) $(LEROBOT) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) $(LEROBOT) build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ def setup() -> None:
         wanted = os.environ.get("JAX_PLATFORMS")
         raise errors.ConfigError(
             f"JAX has no device for JAX_PLATFORMS={wanted} ({errors.first_line(error)}); for a GPU install "
-            f'"jax[cuda12]=={jax.__version__}" with .venv/bin/pip, for the CPU unset JAX_PLATFORMS'
+            f'"jax[cuda12]=={jax.__version__}" with {sys.executable} -m pip, for the CPU unset JAX_PLATFORMS'
         ) from error
 
 
