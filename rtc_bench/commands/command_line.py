@@ -37,7 +37,7 @@ REMEDIES = {
 def main() -> typing.NoReturn:
     """`rtc-bench <command> <settings>`: run the command, and exit."""
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print(overview(), end="")
     elif name == "--version":
         print(importlib.metadata.version("rtc-bench"))

@@ -160,7 +160,7 @@ def rtc_bench(monkeypatch, *arguments) -> int:
     return left.value.code
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",)])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("help",)])
 def test_rtc_bench_lists_its_commands_with_a_line_each(monkeypatch, capsys, arguments):
     assert rtc_bench(monkeypatch, *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
