@@ -18,11 +18,13 @@ Rooms, in the order of their imports; each may import those above it, as far as 
 """
 
 import importlib
+import os
 import typing
 
 if typing.TYPE_CHECKING:
     from rtc_bench.commands.notebook import compare, evaluate
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
 __all__ = ["compare", "evaluate"]
 
 

@@ -4,7 +4,3 @@ Enters: words of a command line, checked against a config file, or arguments of 
 policy server; the other commands are functions of the rooms below, which ``table`` names and only their start loads.
 May import: common, envs, policies, strategies, realtime, evaluation, training, method_training, analysis, reporting.
 """
-
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX is loaded: no remarks of XLA on its own cache
