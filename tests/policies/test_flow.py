@@ -229,7 +229,7 @@ def test_euler_of_a_decaying_field():
 
 def test_the_cheap_activation_is_the_published_one_and_so_is_its_derivative():
     x = jnp.linspace(-12.0, 12.0, 4801)
-    np.testing.assert_allclose(flow._gelu(x), jax.nn.gelu(x), atol=2e-6)
+    np.testing.assert_allclose(flow._gelu(x), jax.nn.gelu(x), atol=4e-6)  # float32 of numbers up to 12
     derivatives = (jax.vmap(jax.grad(function))(x) for function in (flow._gelu, jax.nn.gelu))
     np.testing.assert_allclose(*derivatives, atol=1e-5)
 
