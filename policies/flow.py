@@ -207,8 +207,8 @@ def _tanh(u: Array) -> Array:
 
 @_tanh.defjvp
 def _tanh_derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    value = _tanh(*primals)
-    return value, (1 - value * value) * tangents[0]
+    (u,), (du,), value = primals, tangents, _tanh(*primals)
+    return value, jnp.where(jnp.abs(u) < TANH_BOUND, (1 - value * value) * du, 0.0)
 
 
 def _time_embedding(params: Params, time: Array, channels: int) -> Array:
