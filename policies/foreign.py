@@ -104,6 +104,10 @@ class ForeignPolicy:
         shape = x_t.shape[:2] if time.ndim == 2 else x_t.shape[:1]
         return self._calls(self.source.policy.velocity)(self.params, obs, x_t, jnp.broadcast_to(time, shape))
 
+    def embedded(self, obs: Array) -> Array:
+        """Observations as they are: what a user's network makes of them is its own affair."""
+        return obs
+
     def sample(self, obs: Array, noise: Array, steps: int) -> Array:
         """A chunk [B, H, A]: the policy's own, or by Euler steps."""
         if not self.gives_velocity:

@@ -102,7 +102,6 @@ class Strategy:
     """
 
     flow_steps: int = 5  # n, Euler steps
-    part: ClassVar[int | None] = None  # episodes that a CPU plans at a time (None: all); few where a chunk is dear
     timing: ClassVar[str] = DELAYED
     looks_ahead: ClassVar[bool] = False  # asks a simulator, without noise, what the d committed actions lead to
     takes_gradients: ClassVar[bool] = False  # through the network, in ``plan``

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +63,6 @@ class Bid(base.Strategy):
     samples: int = 32  # N
     keep: int = 3  # K
     use_weak: bool = True  # contrast with the policy's early checkpoint
-    part: ClassVar[int | None] = 8
     dimensions: tuple[int, ...] | None = None  # of the action, that distances count; null: all. Leave out idle ones
 
     def __post_init__(self):
@@ -114,9 +112,9 @@ class Bid(base.Strategy):
         """A chunk for each noise [N, B, H, A]. A CPU takes few samples at a time, so that they stay in its cache."""
         divisor = math.gcd(self.samples, max(1, CPU_CHUNKS // len(obs)))
         samples_at_once = divisor if jax.default_backend() == "cpu" else self.samples
-        obs = jnp.tile(obs, (samples_at_once, 1))
-        groups = noise.reshape(-1, obs.shape[0], *noise.shape[2:])
-        return jax.lax.map(lambda group: self.sample(policy, obs, group), groups).reshape(noise.shape)
+        embedded = jax.tree.map(lambda leaf: jnp.tile(leaf, (samples_at_once, 1)), policy.embedded(obs))
+        groups = noise.reshape(-1, samples_at_once * len(obs), *noise.shape[2:])
+        return jax.lax.map(lambda group: self.sample(policy, embedded, group), groups).reshape(noise.shape)
 
     def _counted(self, actions: int) -> Array:
         """[A], 1 for the action dimensions that distances count."""

@@ -51,7 +51,6 @@ class Rtc(base.Strategy):
 
     schedule: str = "exp"  # prefix_attention_schedule
     max_guidance_weight: float | None = 5.0  # beta; null: n, the number of flow steps
-    part: ClassVar[int | None] = 32
     takes_gradients: ClassVar[bool] = True  # a vector-Jacobian product; else the identity in the Jacobian's place
     takes_velocity: ClassVar[bool] = True
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rtc_bench.evaluation import evaluator
+from rtc_bench.evaluation.execution import batches
 from rtc_bench.strategies import base, registry
 
 
@@ -101,7 +102,8 @@ def test_an_episode_that_is_over_waits_at_the_start():
     assert 3.0 < max(furthest_positions) <= 6.0  # nothing that has gone beyond the goal is moved on
 
 
-def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
+def test_parts_plan_the_same_for_fewer(monkeypatch):
+    monkeypatch.setattr(batches, "PART", 16)
     strategy = registry.build("temporal_ensembling", flow_steps=2)
     env, cell = line_task.Line(goal=6.0, noise_std=0.5), {"episodes": 16, "batch": 16, "delay": 1, "horizon": 1}
     whole, request_sizes = play(env, strategy, **cell), []
@@ -112,7 +114,7 @@ def test_a_strategy_that_plans_in_parts_plans_the_same_for_fewer(monkeypatch):
         return plan(self, policy, request, memory)
 
     monkeypatch.setattr(type(strategy), "plan", counted)
-    monkeypatch.setattr(type(strategy), "part", 2)
+    monkeypatch.setattr(batches, "PART", 2)
     parts = play(env, strategy, **cell)
     for field in ("solved", "total_reward", "length"):
         np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field), err_msg=field)

@@ -225,3 +225,18 @@ def test_euler_of_a_decaying_field():
     np.testing.assert_allclose(sampling.euler(velocity, noise, sampling.times(4)), 0.75**4, rtol=1e-6)
     jax.effects_barrier()
     np.testing.assert_allclose(sorted(times), [0.0, 0.25, 0.5, 0.75], atol=1e-6)
+
+
+def test_the_cheap_activation_is_the_published_one_and_so_is_its_derivative():
+    x = jnp.linspace(-12.0, 12.0, 4801)
+    np.testing.assert_allclose(flow._gelu(x), jax.nn.gelu(x), atol=4e-6)  # float32 of numbers up to 12
+    derivatives = (jax.vmap(jax.grad(function))(x) for function in (flow._gelu, jax.nn.gelu))
+    np.testing.assert_allclose(*derivatives, atol=1e-5)
+
+
+def test_embedded_observations_stand_for_the_observations():
+    policy = random_policy()
+    obs, noise = inputs()
+    embedded = policy.embedded(obs)
+    np.testing.assert_array_equal(policy.sample(embedded, noise, 3), policy.sample(obs, noise, 3))
+    assert not np.allclose(policy.sample(policy.embedded(obs + 1.0), noise, 3), policy.sample(obs, noise, 3))

@@ -13,6 +13,7 @@ from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 
 Episodes = Any  # the evaluator's carry, with ``run.state``
+PART = 8  # episodes that a CPU plans at a time: as fast each as many, and the others need not be
 OF_EPISODES = ("obs", "previous", "noise", "key", "ahead")  # what a request holds for each episode
 NUMBERS = ("delay", "horizon")  # what it holds for all of them; or, where delays vary, for each
 
@@ -20,12 +21,12 @@ NUMBERS = ("delay", "horizon")  # what it holds for all of them; or, where delay
 def plan_alive(
     strategy: base.Strategy, policy: flow.FlowPolicy, request: base.Request, memory: base.Memory, alive: Array
 ) -> tuple[Array, base.Memory]:
-    """The strategy's plan for the first ``alive`` episodes, and some more: in parts, where the strategy says so.
+    """The strategy's plan for the first ``alive`` episodes, and some more: a CPU asks a network of ours in parts.
 
     ``request.delay`` and ``request.horizon`` are [], or [B] where delays vary.
     """
-    batch, part = request.obs.shape[0], strategy.part
-    if part is None or batch % part or jax.default_backend() != "cpu":
+    batch, part = request.obs.shape[0], PART
+    if batch % part or jax.default_backend() != "cpu" or not isinstance(policy, flow.FlowPolicy):
         return _plan(strategy, policy, request, memory)
     names = (*OF_EPISODES, *NUMBERS) if request.delay.ndim else OF_EPISODES
 
