@@ -27,7 +27,7 @@ def compare(config: settings.ComparePublishedConfig) -> None:
         if items:
             tables.write(published.records(items), out / f"{name}.csv")
     _draw(cells, means, out / "curves.png", results.unique_values(runs.rows, "strategy"))
-    source = f"Published: `{config.rates}`. Policies and their sizes differ from ours: compare shapes and orders."
+    source = f"Published: `{config.rates}`. Of policies other than the published ones compare shapes and orders."
     lines = ["# Beside the published solve rates", "", source, "", "Ours were made by:", ""]
     lines += [*(f"- {session}" for session in runs.sessions), "", "![ours and published](curves.png)", ""]
     lines += ["## Findings", "", *tables.markdown(_findings_table(findings)), ""]
@@ -50,7 +50,7 @@ def _findings_table(findings: Sequence[published.Finding]) -> tables.Table:
         return "" if finding.published != finding.published else f"{finding.published:+.3f}"
 
     lines = [(item.text, item.verdict, interval(item), theirs(item)) for item in findings]
-    return tables.Table(("finding", "with our policies", "difference [95 %]", "published"), lines)
+    return tables.Table(("finding", "here", "difference [95 %]", "published"), lines)
 
 
 def _rates_table(means: Sequence[published.MeanComparison]) -> tables.Table:
