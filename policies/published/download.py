@@ -59,8 +59,8 @@ def fetch(
 ) -> None:
     """Bring a pickle to ``path``. Raises DownloadError, Unreachable, and OSError where it cannot be written.
 
-    ``timeout``: seconds. ``retries`` are counted anew when more bytes came than ever. ``files_like_it``: that have to fit on the disk, twice
-    (as they come, and converted).
+    ``timeout``: seconds. ``retries`` are counted anew when more bytes came than ever. ``files_like_it``: that have to fit on
+    the disk, twice (as they come, and converted).
     """
     failures = most = 0
     while not is_whole(path, url):
@@ -160,7 +160,9 @@ def _receive(response: Any, path: pathlib.Path, start: int, total: int | None, a
             if not count and not data.startswith(PICKLE_START):
                 _part(path).unlink()
                 kind = response.headers.get_content_type()
-                raise DownloadError(response.url, f"not a pickle but {kind}, {data[:20]!r}...; is a login page between?")
+                raise DownloadError(
+                    response.url, f"not a pickle but {kind}, {data[:20]!r}...; is a login page between?"
+                )
             part.write(data)
             count += len(data)
             advance(count, total)

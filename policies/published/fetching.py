@@ -129,9 +129,11 @@ def _missing(config: settings.FetchPublishedConfig, failures: Mapping[str, Excep
     tasks_by_reason: dict[str, list[str]] = {}
     texts: dict[str, str] = {}
     for task, error in failures.items():
-        is_download = isinstance(error, download.DownloadError)
-        reason = error.reason if is_download else f"{error}; delete that file to fetch it again"
-        texts.setdefault(reason, f"{reason}, {error.url}" if is_download else reason)
+        if isinstance(error, download.DownloadError):
+            reason, text = error.reason, f"{error.reason}, {error.url}"
+        else:
+            reason = text = f"{error}; delete that file to fetch it again"
+        texts.setdefault(reason, text)
         tasks_by_reason.setdefault(reason, []).append(task)
     items = "; ".join(f"{', '.join(tasks)} ({texts[reason]})" for reason, tasks in tasks_by_reason.items())
     remedy = "give source= of a mirror that has them"

@@ -84,7 +84,7 @@ def test_a_task_whose_policy_came_later_is_added(tmp_path):
     for policies in ({"policy a": "x"}, {"policy a": "x", "policy b": "y"}, {"policy b": "y"}):
         run = run_folder.RunFolder(tmp_path, SETTINGS, policies)
     assert json.loads(run.manifest_file.read_text())["identity"] == {"policy a": "x", "policy b": "y"}
-    with pytest.raises(errors.ConfigError, match="policy b=y.*policy b=z"):
+    with pytest.raises(errors.ConfigError, match=r"policy b=y.*policy b=z"):
         run_folder.RunFolder(tmp_path, SETTINGS, {"policy a": "x", "policy b": "z"})
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import http.server
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import jax
@@ -49,6 +51,7 @@ class Server:
     cuts: list = dataclasses.field(default_factory=list)  # bytes after which an answer breaks off
     hang: bool = False  # there, instead
     content_type: str = "application/octet-stream"
+    redirects: dict = dataclasses.field(default_factory=dict)  # path -> where it went
     asked: list = dataclasses.field(default_factory=list)  # (path, Range)
     sent: int = 0  # bytes of bodies
     url: str = ""
@@ -58,6 +61,11 @@ class Server:
         wanted = handler.headers.get("Range")
         self.asked.append((handler.path, wanted))
         status = self.statuses.pop(0) if self.statuses else None
+        if handler.path in self.redirects:
+            handler.send_response(302)
+            handler.send_header("Location", self.redirects[handler.path])
+            handler.end_headers()
+            return
         if status or handler.path not in self.files:
             handler.send_error(status or 404)
             return
@@ -82,10 +90,12 @@ class Server:
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(download, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which keeps the proxies of its first use
+    monkeypatch.setenv("no_proxy", "*")
     served = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             served.answer(self)
 
         def log_message(self, *arguments):
@@ -254,13 +264,48 @@ def test_silence_is_a_timeout(server, tmp_path):
         one(server, tmp_path / "big.pkl", timeout=0.2, retries=1)
 
 
+def test_redirects_are_followed_and_lead_somewhere(server, tmp_path):
+    server.redirects, server.cuts = {"/big.pkl": "/moved.pkl", "/a": "/b", "/b": "/a"}, [200_000]
+    server.files["/moved.pkl"] = BIG
+    one(server, tmp_path / "big.pkl")
+    assert (tmp_path / "big.pkl").read_bytes() == BIG
+    assert server.asked[-1][1].startswith("bytes=")
+    with pytest.raises(download.DownloadError, match=r"/a: HTTP 302 .*infinite loop"):
+        download.fetch(f"{server.url}/a", tmp_path / "a", timeout=5, retries=0, advance=lambda *_: None)
+
+
+def test_a_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", server.url)
+    server.files["http://bucket.invalid/big.pkl"] = BIG
+    url = "http://bucket.invalid/big.pkl"
+    download.fetch(url, tmp_path / "big.pkl", timeout=5, retries=0, advance=lambda *_: None)
+    assert (tmp_path / "big.pkl").read_bytes() == BIG
+
+
+def test_a_disk_that_fills_up_loses_nothing(server, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        patch.setattr(download.files, "write_whole", lambda file, data: file.write_bytes(data))
+        with pytest.raises(OSError, match="No space left"):
+            one(server, tmp_path / "big.pkl")
+    one(server, tmp_path / "big.pkl")
+    assert (tmp_path / "big.pkl").read_bytes() == BIG
+    assert len(server.asked) == 1
+
+
 @pytest.mark.parametrize("status", [404, 403])
 def test_one_missing_policy_does_not_stop_the_others(policies, tmp_path, status):
     policies.statuses = [status]
     with pytest.raises(fetching.Unfinished) as caught:
         fetching.fetch(config(policies, tmp_path))
     text = str(caught.value)
-    assert re.match(rf"missing: h17_unicycle \(HTTP {status} [\w ]+, {policies.url}{path('h17_unicycle')}\)\. Run", text)
+    assert re.match(
+        rf"missing: h17_unicycle \(HTTP {status} [\w ]+, {policies.url}{path('h17_unicycle')}\)\. Run", text
+    )
     assert "early=null" not in text
     assert [file.stem for file in tmp_path.glob("*.safetensors")] == ["catapult"]
     fetching.fetch(config(policies, tmp_path))
@@ -286,7 +331,9 @@ class Calls:
 
 def test_a_pickle_with_code_is_refused_by_name_and_does_not_run(policies, tmp_path):
     policies.files[path("catapult", 8)] = pickle.dumps({**params(8), "in_proj": Calls(f"touch {tmp_path}/ran")})
-    with pytest.raises(fetching.Unfinished, match=rf"catapult \(.*8/.*asks for {os.system.__module__}.system; only arr"):
+    with pytest.raises(
+        fetching.Unfinished, match=rf"catapult \(.*8/.*asks for {os.system.__module__}.system; only arr"
+    ):
         fetching.fetch(config(policies, tmp_path))
     assert not (tmp_path / "ran").exists()
     assert [file.stem for file in tmp_path.glob("*.safetensors")] == ["h17_unicycle"]

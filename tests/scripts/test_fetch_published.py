@@ -86,7 +86,9 @@ def test_without_a_network_there_is_one_line_and_nothing_is_played(make, tmp_pat
     status, out, err = make(FETCH="source=http://127.0.0.1:9")
     assert status == 2
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: cannot reach http://127.0.0.1:9/bc/31/policies/worlds_l_grasp_easy.pkl (Connection ref")
+    assert line.startswith(
+        "error: cannot reach http://127.0.0.1:9/bc/31/policies/worlds_l_grasp_easy.pkl (Connection ref"
+    )
     assert "Traceback" not in err
     assert "sweep.py" not in out
     assert not (tmp_path / "results" / "published_policies").exists()
