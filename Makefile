@@ -3,13 +3,14 @@ PYTHON ?= python3
 TASK ?= all
 RUN ?= results/benchmark
 ARGS ?=
+FETCH ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 LEROBOT := .venv-lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark bench test test-lerobot lint format sweep compare expert data flow policy zoo methods ranking report render clean
+.PHONY: help setup benchmark bench test test-lerobot lint format sweep compare expert data flow policy zoo methods ranking published report render clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -84,6 +85,11 @@ methods: $(STAMP) ## train what the methods that learn need, from data and exper
 ranking: $(STAMP) ## all methods side by side, or with a new one: make ranking ARGS="strategy=mine out=results/methods/mine"
 	$(PY) scripts/sweep.py preset=methods $(ARGS)
 	$(PY) scripts/rank_methods.py
+
+published: $(STAMP) ## fetch the published policies, play them beside their published rates: make published ARGS=episodes=2048
+	@$(PY) scripts/fetch_published.py task=$(TASK) $(FETCH) || test -n "$$(ls runs/published/*.safetensors 2> /dev/null)"
+	$(PY) scripts/sweep.py preset=published $(ARGS)
+	$(PY) scripts/compare_published.py run=results/published_policies out=results/published_policies/beside_published
 
 report: $(STAMP) ## a page, figures and tables of a run folder: make report RUN=results/benchmark
 	$(PY) scripts/report.py $(RUN) $(ARGS)

@@ -1,4 +1,4 @@
-"""Networks and their files: the flow policy, its sampler, the experts' actor-critic, checkpoints; the shipped zoo.
+"""Networks and their files: the flow policy, its sampler, the experts' actor-critic, checkpoints; shipped and published ones.
 
 Enters: observations, noise, checkpoint files. Leaves: action chunks, and checkpoint files.
 May import: common.

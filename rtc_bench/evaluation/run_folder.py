@@ -174,7 +174,7 @@ class RunFolder:
                 self.episodes = _read_episodes(self.folder, rows)
                 whole = [row for row in rows if row.cell in self.episodes]
                 self.rows = {row.cell: _matching(row, self.episodes[row.cell]) for row in whole}
-            self._grow(old)
+            self._grow(old, identity)
         else:
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
             files.write_manifest(self.manifest_file, {**manifest, "versions": [versions.collect()]})
@@ -190,8 +190,11 @@ class RunFolder:
         return self.folder / MANIFEST
 
     def _check_same_run(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        for part in ("settings", "identity"):
-            for name in sorted({*old[part], *new[part]} - {*NOT_DECIDING, *GROWING}):
+        """What only one of them identifies belongs to a task that only one of them has a policy for."""
+        names_by_part = {"settings": {*old["settings"], *new["settings"]} - {*NOT_DECIDING, *GROWING}}
+        names_by_part["identity"] = {*old["identity"]} & {*new["identity"]}
+        for part, names in names_by_part.items():
+            for name in sorted(names):
                 before, now = (manifest[part].get(name, CONSTANT_DELAY.get(name)) for manifest in (old, new))
                 if before != now:
                     raise errors.ConfigError(
@@ -199,14 +202,15 @@ class RunFolder:
                         f"give another out=, or delete that folder"
                     )
 
-    def _grow(self, manifest: dict[str, Any]) -> None:
+    def _grow(self, manifest: dict[str, Any], identity: Mapping[str, Any]) -> None:
         """Say in config.yaml and the manifest what the folder will hold, if that is more than it was made for."""
         old = manifest["settings"]
         seeds = sorted({*_seeds(manifest), *self.seeds})
         grown = {"seed": seeds if len(seeds) > 1 else seeds[0]}
         grown |= {"episodes": max(old.get("episodes", 0), self.episodes_a_seed)}
-        if any(old.get(name) != value for name, value in grown.items()):
-            manifest = {**manifest, "settings": {**old, **grown}}
+        identity = {**identity, **manifest["identity"]}
+        if identity != manifest["identity"] or any(old.get(name) != value for name, value in grown.items()):
+            manifest = {**manifest, "settings": {**old, **grown}, "identity": identity}
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
             files.write_manifest(self.manifest_file, manifest)
 

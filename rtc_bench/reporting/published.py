@@ -26,7 +26,7 @@ def compare(config: settings.ComparePublishedConfig) -> None:
             tables.write(published.records(items), out / f"{name}.csv")
     _draw(cells, means, out / "curves.png", results.unique_values(runs.rows, "strategy"))
     name = config.rates or rates_file.name
-    source = f"Published: `{name}`. Policies and their sizes differ from ours: compare shapes and orders."
+    source = f"Published: `{name}`. Of policies other than the published ones compare shapes and orders."
     lines = ["# Beside the published solve rates", "", source, "", "Ours were made by:", ""]
     lines += [*(f"- {session}" for session in runs.sessions), "", "![ours and published](curves.png)", ""]
     lines += ["## Findings", "", *tables.markdown(_findings_table(findings)), ""]
@@ -49,7 +49,7 @@ def _findings_table(findings: Sequence[published.Finding]) -> tables.Table:
         return "" if finding.published != finding.published else f"{finding.published:+.3f}"
 
     lines = [(item.text, item.verdict, interval(item), theirs(item)) for item in findings]
-    return tables.Table(("finding", "with our policies", "difference [95 %]", "published"), lines)
+    return tables.Table(("finding", "here", "difference [95 %]", "published"), lines)
 
 
 def _rates_table(means: Sequence[published.MeanComparison]) -> tables.Table:

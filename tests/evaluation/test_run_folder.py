@@ -80,6 +80,14 @@ def test_another_run_is_refused_with_the_difference(tmp_path, settings, identity
         run_folder.RunFolder(tmp_path, settings, identity)
 
 
+def test_a_task_whose_policy_came_later_is_added(tmp_path):
+    for policies in ({"policy a": "x"}, {"policy a": "x", "policy b": "y"}, {"policy b": "y"}):
+        run = run_folder.RunFolder(tmp_path, SETTINGS, policies)
+    assert json.loads(run.manifest_file.read_text())["identity"] == {"policy a": "x", "policy b": "y"}
+    with pytest.raises(errors.ConfigError, match=r"policy b=y.*policy b=z"):
+        run_folder.RunFolder(tmp_path, SETTINGS, {"policy a": "x", "policy b": "z"})
+
+
 def test_the_manifest_says_what_made_the_numbers(tmp_path):
     run_folder.RunFolder(tmp_path, {"seed": 0, "strategy": ("rtc",)}, {"policy a": "x"})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
