@@ -1,10 +1,6 @@
 """The policies of the published benchmark, converted: python scripts/fetch_published.py"""
 
-import _entry
+import _checkout
 
 if __name__ == "__main__":
-    _entry.main(
-        "fetch_published",
-        "rtc_bench.policies.published.settings:FetchPublishedConfig",
-        "rtc_bench.policies.published.fetching:fetch",
-    )
+    _checkout.run("fetch-published")

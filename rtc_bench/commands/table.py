@@ -34,5 +34,8 @@ COMMANDS = {
     "compare-published": Command(
         "rtc_bench.reporting.settings:ComparePublishedConfig", "rtc_bench.reporting.published:compare"
     ),
+    "fetch-published": Command(
+        "rtc_bench.policies.published.settings:FetchPublishedConfig", "rtc_bench.policies.published.fetching:fetch"
+    ),
     "publish-zoo": Command("rtc_bench.training.settings:PublishZooConfig", "rtc_bench.training.publishing:publish"),
 }
