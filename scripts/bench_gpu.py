@@ -213,12 +213,14 @@ class Cells:
         env = envs.make(self.task)
         policy, _ = checkpoint.load_flow(checkpoint.zoo_files()[self.task], **env.signature)
         strategies = [registry.build(name) for name in self.sizes.strategies]
-        program = evaluator.Evaluator(env, policy, *strategies, batch=self.sizes.episodes)
+        program = evaluator.Evaluator(env, policy, *strategies)
 
         def evaluate(**cell: Any) -> evaluator.Outcomes:
             with self._precision("highest"):
                 return program(episodes=self.sizes.episodes, **cell)
 
+        with self._precision("highest"):
+            program.compile(self.sizes.episodes)  # says how much memory they take
         evaluate(seed=1, delay=0, horizon=1)
         return evaluate
 
