@@ -130,6 +130,17 @@ class ShardedFunction:
         return (self.replicated,) * self.shared + (self.per_device,) * (len(arguments) - self.shared)
 
 
+def rounded_up(episodes: int) -> int:
+    """The least number from ``episodes`` on that the devices divide."""
+    return -(-episodes // jax.device_count()) * jax.device_count()
+
+
+def episodes_of(leaf: Any, episodes: int) -> np.ndarray:
+    """[D, B, ...], as a ``ShardedFunction`` returns it, as [episodes, ...]: without those that filled the last device up."""
+    array = np.asarray(leaf)
+    return array.reshape(-1, *array.shape[2:])[:episodes]
+
+
 def memory_limit() -> int | None:
     """Bytes that programs may use on each device; None where the device does not say, as a CPU."""
     statistics = jax.local_devices()[0].memory_stats()
