@@ -207,7 +207,8 @@ class Evaluator:
     ) -> Outcomes:
         policies = self.execution.prepared(policy)
         count = numbers.shape[0]
-        block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
+        blocks_are_skipped = jax.default_backend() == "cpu"  # a GPU plays all at once, and need not sort
+        block = BLOCK if blocks_are_skipped and count > BLOCK else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
         started = self.execution.start(policies, cell, keys)
@@ -216,6 +217,8 @@ class Evaluator:
             delays = schedule.Delays(*(jnp.pad(rows, ((0, batch - count), (0, 0))) for rows in delays))
 
         def play_cycle(episodes: cycle.Episodes) -> cycle.Episodes:
+            if not blocks_are_skipped:
+                return self.execution.play_cycle(policies, cell, delays, episodes)
             over = episodes.run.over
             if delays is None:
                 order = jnp.argsort(over)
