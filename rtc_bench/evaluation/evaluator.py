@@ -57,7 +57,7 @@ class Evaluator:
 
     The physics takes longest to compile, so strategies share a program that switches between their plans.
     Random numbers belong to (seed, episode, control step) alone, so that every strategy meets the same actuation noise
-    and the same flow noise, and neither the batch size nor the number of devices changes a result. Episodes that are over
+    and the same flow noise, and batch and number of devices change a result by rounding at most. Episodes that are over
     are sorted to the end, where whole blocks of them cost nothing.
 
     ``batch`` is how many episodes are played at once, over all devices. None: as many as ``compile`` finds that their memory
