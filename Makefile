@@ -10,7 +10,7 @@ STAMP := $(VENV)/.ready
 LEROBOT := .venv-lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark bench test test-lerobot lint format sweep compare expert data flow policy zoo methods ranking published report render clean
+.PHONY: help setup benchmark bench bench-gpu test test-lerobot lint format sweep compare expert data flow policy zoo methods ranking published report render clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -108,6 +108,9 @@ bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equiva
 	$(PY) scripts/bench_compile.py --out results/benchmarks
 	$(PY) scripts/bench_startup.py --out results/benchmarks
 	$(PY) scripts/bench_coherence.py --out results/zoo
+
+bench-gpu: $(STAMP) ## what this machine's GPU gives in ten minutes: physics, training, a sweep at paper size, in results/benchmarks
+	$(PY) scripts/bench_gpu.py --out results/benchmarks $(ARGS)
 
 clean: ## caches and the virtual environments; results, data and runs stay
 	rm -rf $(VENV) $(LEROBOT) build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -11,7 +11,6 @@ import _bench
 import jax
 import jax.numpy as jnp
 
-from rtc_bench import envs
 from rtc_bench.common import devices
 from rtc_bench.training import expert_training, search, settings
 
@@ -32,11 +31,9 @@ def rate(call, steps: int, repeats: int) -> tuple[float, float]:
 def measure(task: str, repeats: int) -> _bench.Measurement:
     """A row of the table. One seed on each device, as training runs them."""
     config = settings.TrainExpertConfig(task=task, seeds=jax.device_count())
-    env = envs.make(task)
-    _, state = env.reset(jax.random.key(0), 1)
-    no_paths = search.SolutionPaths(state, jnp.zeros(env.obs_size), jnp.ones(env.obs_size), env.max_steps, 0)
     trainer = expert_training.ExpertTrainer(config)
-    states = [trainer.initial_state(seed, no_paths) for seed in range(config.seeds)]
+    env = trainer.env
+    states = [trainer.initial_state(seed, search.no_paths(env)) for seed in range(config.seeds)]
     steps = trainer.samples * config.seeds
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 

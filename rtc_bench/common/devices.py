@@ -131,6 +131,34 @@ class ShardedFunction:
         return (self.replicated,) * self.shared + (self.per_device,) * (len(arguments) - self.shared)
 
 
+def rounded_up(episodes: int) -> int:
+    """The least number from ``episodes`` on that the devices divide."""
+    return -(-episodes // jax.device_count()) * jax.device_count()
+
+
+def episodes_of(leaf: Any, episodes: int) -> np.ndarray:
+    """[D, B, ...], as a ``ShardedFunction`` returns it, as [episodes, ...]: without those that filled the last device up."""
+    array = np.asarray(leaf)
+    return array.reshape(-1, *array.shape[2:])[:episodes]
+
+
+def memory_limit() -> int | None:
+    """Bytes that programs may use on each device; None where the device does not say, as a CPU."""
+    statistics = jax.local_devices()[0].memory_stats()
+    return statistics.get("bytes_limit") if statistics else None
+
+
+def program_bytes(program: jax.stages.Compiled) -> int | None:
+    """What a program needs on each device: its arguments, its results and what lies between; None where nobody knows."""
+    memory: Any = program.memory_analysis()
+    return memory and memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is JAX's way to say that a device has no memory left."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
 def unshard(tree: Any) -> list[Any]:
     """What a ``ShardedFunction`` returned as one pytree per device, without their leading axis, all on the first device.
 

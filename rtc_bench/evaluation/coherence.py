@@ -28,7 +28,7 @@ class Coherence(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Over control steps of episodes that are not over, each summed over action dimensions too."""
+    """Over control steps of episodes that are not over, each summed over action dimensions too; one entry an episode."""
 
     steps: Any
     first: Any  # squared deviations of the first action from the mean over draws
@@ -49,12 +49,10 @@ def measure(
     flow_steps: int = 5,
 ) -> Coherence:
     """Play ``episodes`` naively and draw ``draws`` chunks at every observation on the way."""
-    devices_at_work = jax.device_count()
-    per_device = -(-episodes // devices_at_work)
-    keys = jax.random.split(jax.random.key(seed), (devices_at_work, per_device))
+    keys = jax.random.split(jax.random.key(seed), devices.rounded_up(episodes)).reshape(jax.device_count(), -1)
     play = functools.partial(_play, env, draws=draws, flow_steps=flow_steps)
     sums = devices.ShardedFunction(play, shared=1)(policy, keys)
-    total = _Sums(*(float(leaf.sum()) for leaf in sums))
+    total = _Sums(*(float(devices.episodes_of(leaf, episodes).sum(dtype=np.float64)) for leaf in sums))
     values = total.steps * env.action_size
     return Coherence(
         spread=(total.first / values * draws / (draws - 1)) ** 0.5,
@@ -83,7 +81,7 @@ def _play(env: task_env.TaskEnv, policy: flow.FlowPolicy, keys: Array, *, draws:
         return (state, obs, chunks[0], over | terminated | truncated, sums), None
 
     obs, state = env.reset(keys, batch)
-    zero = jnp.zeros(())
+    zero = jnp.zeros(batch)
     carry = (state, obs, jnp.zeros((batch, *shape[1:])), jnp.zeros(batch, bool), _Sums(*[zero] * len(_Sums._fields)))
     return jax.lax.scan(step, carry, length=env.max_steps)[0][4]
 
@@ -92,10 +90,10 @@ def _added(sums: _Sums, chunks: Array, previous: Array, saturated: Array, alive:
     first, second = (chunks[:, :, index] - chunks[:, :, index].mean(0)[None] for index in (0, 1))
 
     def total(values: Array, mask: Array) -> Array:
-        return jnp.where(mask[:, None], values, 0.0).sum()
+        return jnp.where(mask[:, None], values, 0.0).sum(1)
 
     new = _Sums(
-        steps=alive.sum().astype(jnp.float32),
+        steps=alive.astype(jnp.float32),
         first=total((first * first).mean(0), alive),
         second=total((second * second).mean(0), alive),
         product=total((first * second).mean(0), alive),

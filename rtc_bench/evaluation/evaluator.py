@@ -1,6 +1,7 @@
 """Run strategies in a task: one compilation serves all of them, and every delay and execution horizon."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rtc_bench.common import devices
+from rtc_bench.common import devices, errors
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.evaluation.execution import batches, cycle
@@ -42,6 +43,12 @@ class Outcomes(NamedTuple):
 
 
 LAST = 2**30  # a sorting key
+BATCH = 512  # episodes at once, of all devices together, where a device does not say how much memory it has
+MOST, FEWEST = (
+    16384,
+    16,
+)  # at once on each device: beyond the former a GPU is full; below the latter memory is not the trouble
+SHARE = 0.9  # of a device's memory that a program may need
 BLOCK = 64  # episodes of a cycle together on a CPU: they stay in its cache, and whole blocks can be skipped
 
 
@@ -50,14 +57,20 @@ class Evaluator:
 
     The physics takes longest to compile, so strategies share a program that switches between their plans.
     Random numbers belong to (seed, episode, control step) alone, so that every strategy meets the same actuation noise
-    and the same flow noise, and neither the batch size nor the number of devices changes a result. Episodes that are over
+    and the same flow noise, and batch and number of devices change a result by rounding at most. Episodes that are over
     are sorted to the end, where whole blocks of them cost nothing.
+
+    ``batch`` is how many episodes are played at once, over all devices. None: as many as ``compile`` finds that their memory
+    holds, or ``BATCH`` where they do not say. Where memory runs out all the same, it is halved, and the call goes on.
     """
 
-    def __init__(self, env: task_env.TaskEnv, policy: flow.FlowPolicy, *strategies: base.Strategy, batch: int = 512):
+    def __init__(
+        self, env: task_env.TaskEnv, policy: flow.FlowPolicy, *strategies: base.Strategy, batch: int | None = None
+    ):
         self.env, self.policy, self.strategies = env, policy, strategies
         self.devices = jax.device_count()
-        self.episodes_per_device = -(-batch // self.devices)
+        self._memory = None if batch else devices.memory_limit()
+        self.episodes_per_device = MOST if self._memory else -(-(batch or BATCH) // self.devices)
         self.execution = cycle.Execution(env, policy.config.horizon, strategies)
         self._sharded = devices.ShardedFunction(self._episodes, shared=3)
         self._compiled_count = 0  # episodes that a compiled program plays
@@ -77,19 +90,26 @@ class Evaluator:
         """``episodes`` episodes with inference delay ``delay`` and execution horizon ``horizon``, as NumPy arrays [E].
 
         ``strategy_index`` counts the strategies as they were given; ``first`` is the number of the first episode. ``delays``
-        [E, R] of these episodes stand in ``delay``'s place; they make another program. Raises NotFinite.
+        [E, R] of these episodes stand in ``delay``'s place; they make another program. Raises NotFinite, and ConfigError
+        where the devices have no memory left for a few episodes.
         """
-        count = self._compiled_count or self._episodes_per_run(episodes)
         delays = self._delays_met(delays, strategy_index)
         cell = {"delay": delay, "horizon": horizon, "strategy_index": strategy_index, "underrun": underrun}
-        parts = []
-        for start in range(0, episodes, count):
+        parts: list[list[np.ndarray]] = []
+        start = 0
+        while start < episodes:
+            count = self._compiled_count or self._episodes_per_run(episodes)
             own = None if delays is None else schedule.Delays(*(rows[start : start + count] for rows in delays))
-            parts.append(self._sharded(*self._arguments(first + start, count, own, seed=seed, **cell)))
-        joined = [
-            np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves])
-            for leaves in zip(*(part[:-1] for part in parts), strict=True)
-        ]
+            try:
+                part = self._sharded(*self._arguments(first + start, count, own, seed=seed, **cell))
+                parts.append([np.asarray(leaf).reshape(-1) for leaf in part[:-1]])
+            except jax.errors.JaxRuntimeError as error:
+                if not devices.is_out_of_memory(error):
+                    raise
+                self._play_fewer(count)
+            else:
+                start += count
+        joined = [np.concatenate(leaves) for leaves in zip(*parts, strict=True)]
         outcomes = Outcomes(*(leaf[:episodes] for leaf in joined), delays=np.full(episodes, b"", object))
         if delays is not None:
             met = [bytes(row[:count].tolist()) for row, count in zip(delays.actual, outcomes.requests, strict=False)]
@@ -103,8 +123,40 @@ class Evaluator:
 
         ``delays`` [1 or more, R]: the program for such.
         """
-        self.lower(episodes, delays).compile()
-        self._compiled_count = self._episodes_per_run(episodes)
+        self._compiled_count = 0
+        while not self._compiled_count:
+            count = self._episodes_per_run(episodes)
+            try:
+                program = self.lower(episodes, delays).compile()
+            except jax.errors.JaxRuntimeError as error:
+                if not devices.is_out_of_memory(error):
+                    raise
+                self._play_fewer(count)
+            else:
+                if self._fits(program, count):
+                    self._compiled_count = count
+
+    def _fits(self, program: jax.stages.Compiled, count: int) -> bool:
+        """Whether the memory suffices for the program of so many episodes; if not, fewer are played from now on."""
+        needed = devices.program_bytes(program)
+        if self._memory is None or needed is None:
+            return True
+        gib = 2**30
+        fitting = f"{count:,} episodes at once, some {needed / gib:.2g} of {self._memory / gib:.3g} GiB"
+        if needed <= SHARE * self._memory:
+            print(f"{self.env.name}: {fitting}", flush=True)
+            return True
+        self._play_fewer(count, halvings=math.ceil(math.log2(needed / (SHARE * self._memory))), reason=f" ({fitting})")
+        return False
+
+    def _play_fewer(self, count: int, *, halvings: int = 1, reason: str = "") -> None:
+        """Half as many at once as the ``count`` that a device has no memory for, or half of that, and so on."""
+        per_device = count // self.devices >> halvings
+        text = f"{self.env.name}: the device has no memory for {count:,} episodes at once{reason}"
+        if per_device < FEWEST:
+            raise errors.ConfigError(f"{text}; end other programs on it, or name fewer strategies")
+        self.episodes_per_device, self._compiled_count = per_device, 0
+        print(f"{text}; going on with {per_device * self.devices:,}, with the same results up to rounding", flush=True)
 
     def lower(self, episodes: int, delays: schedule.Delays | None = None) -> jax.stages.Lowered:
         """The program that plays so many episodes, not compiled yet."""
@@ -155,7 +207,8 @@ class Evaluator:
     ) -> Outcomes:
         policies = self.execution.prepared(policy)
         count = numbers.shape[0]
-        block = BLOCK if jax.default_backend() == "cpu" and count > BLOCK else count
+        blocks_are_skipped = jax.default_backend() == "cpu"  # a GPU plays all at once, and need not sort
+        block = BLOCK if blocks_are_skipped and count > BLOCK else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
         started = self.execution.start(policies, cell, keys)
@@ -164,6 +217,8 @@ class Evaluator:
             delays = schedule.Delays(*(jnp.pad(rows, ((0, batch - count), (0, 0))) for rows in delays))
 
         def play_cycle(episodes: cycle.Episodes) -> cycle.Episodes:
+            if not blocks_are_skipped:
+                return self.execution.play_cycle(policies, cell, delays, episodes)
             over = episodes.run.over
             if delays is None:
                 order = jnp.argsort(over)

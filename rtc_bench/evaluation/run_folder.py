@@ -13,8 +13,9 @@ from rtc_bench.evaluation import episodes, results
 from rtc_bench.evaluation.latency import schedule
 from rtc_bench.strategies import registry
 
-# Settings that do not change a result; batch does, in the last bit of a sum. Of weights the identity holds digests.
-NOT_DECIDING = ("out", "wandb", "weights")
+# Settings that do not change a result. The batch does in the last bit of a sum, as the number of devices does, and is chosen
+# anew where memory runs out. Of weights the identity holds digests.
+NOT_DECIDING = ("out", "wandb", "weights", "batch")
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
 # Settings of delay, and what stands for them in runs made before there were any.
 CONSTANT_DELAY = {"delay_model": "constant", "delay_estimate": "exact", "delay_options": {}, "underrun": "hold"}

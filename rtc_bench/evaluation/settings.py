@@ -53,13 +53,15 @@ class SweepConfig(schema.Settings):
     noise_std: float = 0.1  # actuation noise, in units of action
     flow_steps: int = 5  # n, Euler steps of flow time
     seed: Any = 0  # of all random numbers, the same for all strategies: one, a list or 0..2, whose episodes are pooled
-    batch: int = 512  # episodes at once, over all devices
+    batch: int | str = "auto"  # episodes at once, over all devices; auto: 512 on a CPU, on a GPU as its memory allows
     out: str | None = None  # run folder; null for one named after the settings
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
     wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
 
     def __post_init__(self):
-        schema.at_least(self, episodes=1, flow_steps=1, batch=1, noise_std=0)
+        schema.at_least(self, episodes=1, flow_steps=1, noise_std=0)
+        if self.batch != "auto" and (isinstance(self.batch, str) or self.batch < 1):
+            raise errors.ConfigError(f"batch={self.batch} is no number of episodes; give auto, or one from 1 on")
         for seed in self.seeds:
             schema.check_seed(seed)
         schema.one_of(self, interface=envs.INTERFACES, engine=envs.ENGINES, underrun=UNDERRUNS)
@@ -84,6 +86,11 @@ class SweepConfig(schema.Settings):
     def seeds(self) -> tuple[int, ...]:
         """The seeds, always as a tuple."""
         return schema.whole_numbers("seed", self.seed)
+
+    @property
+    def episodes_at_once(self) -> int | None:
+        """The batch; None for one that suits the devices."""
+        return None if isinstance(self.batch, str) else self.batch
 
     @property
     def tasks(self) -> tuple[str, ...]:

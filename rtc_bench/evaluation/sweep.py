@@ -29,8 +29,9 @@ def deciding_settings(config: settings.SweepConfig) -> dict[str, Any]:
     """The settings that decide what an episode is like; more episodes go into the same folder."""
     free = (*run_folder.NOT_DECIDING, *run_folder.GROWING)
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
-    # what a run had before there were settings of delay, so that its folder is found
-    return {name: value for name, value in values.items() if run_folder.CONSTANT_DELAY.get(name, ...) != value}
+    # what a run had before there were settings of delay, and when the batch was one number, so that its folder is found
+    known = {name: value for name, value in values.items() if run_folder.CONSTANT_DELAY.get(name, ...) != value}
+    return {**known, "batch": 512}
 
 
 def short_digest(value: Any) -> str:
@@ -136,7 +137,7 @@ def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterat
 
     def compiled(task: str) -> evaluator.Evaluator:
         env, policy = sweep.task_policies[task].env, sweep.task_policies[task].policy
-        evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.batch)
+        evaluate = evaluator.Evaluator(env, policy, *sweep.strategies.values(), batch=sweep.config.episodes_at_once)
         delays = sweep.delays(task, 0, seed=0, first=0, episodes=1)
         own_strategies = list(sweep.strategies.values())
         sweep_inputs.calling(own_strategies, policy, lambda: evaluate.compile(episodes, delays))

@@ -87,19 +87,19 @@ def of_rollouts(
 ) -> RolloutMoments:
     """Play the policy naively (d = 0, s = H) until ``steps`` control steps are there, and label each by the expert's mean."""
     player = devices.ShardedFunction(_Player(env, expert_config).episodes, shared=2)
-    per_device = -(-EPISODES // jax.device_count())
     parts: list[RolloutMoments] = []
     with progress.bar(f"{env.name}: roll-outs", steps) as advance:
-        played = 0
-        while played < steps:
+        count = 0
+        while count < steps:
             key = jax.random.fold_in(jax.random.key(seed), len(parts))
-            keys = jax.random.split(key, (jax.device_count(), per_device))
-            columns = [np.asarray(leaf) for leaf in player(policy, expert, keys)]  # [D, T, B, H, ...]
-            columns = [leaf.reshape(-1, *leaf.shape[3:]) for leaf in columns]
+            keys = jax.random.split(key, devices.rounded_up(EPISODES)).reshape(jax.device_count(), -1)
+            played = [np.asarray(leaf) for leaf in player(policy, expert, keys)]  # [D, T, B, H, ...]
+            columns = [devices.episodes_of(np.moveaxis(leaf, 2, 1), EPISODES) for leaf in played]
+            columns = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in columns]
             used = columns[RolloutMoments._fields.index("inside")].any(1)
             parts.append(RolloutMoments(*(leaf[used] for leaf in columns)))
-            played += int(parts[-1].inside.sum())
-            advance(min(played, steps), steps)
+            count += int(parts[-1].inside.sum())
+            advance(min(count, steps), steps)
     return RolloutMoments(*(jnp.asarray(np.concatenate(leaves)) for leaves in zip(*parts, strict=True)))
 
 

@@ -55,18 +55,15 @@ class Recorder:
     ) -> Recording:
         """One batch of episodes, each played by a member drawn with probability ``shares`` [M]."""
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-        device_count = jax.device_count()
-        per_device = -(-episodes // device_count)
         key = jax.random.fold_in(jax.random.key(seed), part)
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(per_device * device_count)).reshape(
-            device_count, per_device
-        )
-        *records, expert_index = (np.asarray(leaf) for leaf in self._run(stacked, jnp.asarray(shares), keys))
-        records = [np.moveaxis(leaf, 2, 1) for leaf in records]  # [D, B, T, ...]
-        obs, action, alive, success, disagreement = (leaf.reshape(-1, *leaf.shape[2:])[:episodes] for leaf in records)
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(devices.rounded_up(episodes)))
+        played = self._run(stacked, jnp.asarray(shares), keys.reshape(jax.device_count(), -1))
+        *records, expert_index = (np.asarray(leaf) for leaf in played)
+        records = [devices.episodes_of(np.moveaxis(leaf, 2, 1), episodes) for leaf in records]  # [E, T, ...]
+        obs, action, alive, success, disagreement = records
         numbers = np.broadcast_to(np.arange(episodes)[:, None], alive.shape).astype(np.int64)
         steps = ExpertSteps(obs[alive], action[alive], numbers[alive], success[alive])
-        return Recording(steps, expert_index.reshape(-1)[:episodes], disagreement[alive])
+        return Recording(steps, devices.episodes_of(expert_index, episodes), disagreement[alive])
 
     def _episodes(self, members: experts.Expert, shares: Array, keys: Array):
         env, batch = self.env, keys.shape[0]

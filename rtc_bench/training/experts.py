@@ -100,10 +100,9 @@ class ExpertEvaluator:
 
     def sampled(self, expert: Expert, *, seed: int, episodes: int) -> np.ndarray:
         """Whether each episode was solved by actions sampled as the expert explores, [episodes] bool."""
-        device_count = jax.device_count()
-        per_device = -(-episodes // device_count)
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(per_device * device_count))
-        return np.asarray(self._run(expert, keys.reshape(device_count, per_device))).reshape(-1)[:episodes]
+        numbers = jnp.arange(devices.rounded_up(episodes))
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(numbers)
+        return devices.episodes_of(self._run(expert, keys.reshape(jax.device_count(), -1)), episodes)
 
     def _episodes(self, expert: Expert, keys: Array) -> Array:
         env = self.env

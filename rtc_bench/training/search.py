@@ -32,6 +32,12 @@ class SolutionPaths:
     seconds: float = 0.0  # that the search took
 
 
+def no_paths(env: task_env.TaskEnv) -> SolutionPaths:
+    """Of a search that was not made: every episode begins at the start."""
+    _, state = env.reset(jax.random.key(0), 1)
+    return SolutionPaths(state, np.zeros(env.obs_size, np.float32), np.ones(env.obs_size, np.float32), env.max_steps, 0)
+
+
 class _Archive:
     """Columns of equal length; a state's leaves have the cell as their last axis."""
 
