@@ -6,7 +6,7 @@ import pathlib
 
 from rtc_bench.analysis import paired_comparison
 from rtc_bench.common import devices, errors, tables
-from rtc_bench.evaluation import run_folder, settings, sweep_inputs
+from rtc_bench.evaluation import plan, run_folder, settings, sweep_inputs
 from rtc_bench.evaluation import sweep as sweeps
 from rtc_bench.realtime.serving import client, model, server
 from rtc_bench.realtime.serving import settings as serving_settings
@@ -16,13 +16,16 @@ from rtc_bench.strategies import registry
 SWEEP_SETTINGS = tuple(field.name for field in dataclasses.fields(settings.SweepConfig))
 
 
-def sweep(config: settings.SweepConfig) -> pathlib.Path:
-    """Play what is missing of a sweep, report it, and return the run folder.
+def sweep(config: settings.SweepConfig, *, dry_run: bool = False) -> pathlib.Path:
+    """Play what is missing of a sweep, report it, and return the run folder; ``dry_run``: only say what is missing.
 
     Raises what ``evaluation.sweep.prepare`` and ``fill_run_folder`` do.
     """
-    folder = sweeps.run_folder_path(config)
-    played = sweeps.fill_run_folder(sweeps.prepare(config), folder)
+    folder, prepared = sweeps.run_folder_path(config), sweeps.prepare(config)
+    if dry_run:
+        sweeps.preview(prepared, folder).show()
+        return folder
+    played = sweeps.fill_run_folder(prepared, folder)
     runs = run_folder.load([folder])
     report.write_summary(runs, folder)
     result_tables.show_solve_rates(runs.rows)
@@ -41,8 +44,8 @@ def _log(config: settings.SweepConfig, runs: run_folder.LoadedRuns, folder: path
     wandb_logging.log(runs.rows, folder, dataclasses.asdict(config), config.wandb, pictures)
 
 
-def compare(config: settings.CompareConfig) -> list[pathlib.Path]:
-    """Play what is missing of baselines and new strategies, and report where each new one wins.
+def compare(config: settings.CompareConfig, *, dry_run: bool = False) -> list[pathlib.Path]:
+    """Play what is missing of baselines and new strategies, and report where each new one wins; ``dry_run`` as ``sweep`` has it.
 
     Returns the run folders of the new strategies. Raises what ``evaluation.sweep.prepare`` does.
     """
@@ -55,11 +58,17 @@ def compare(config: settings.CompareConfig) -> list[pathlib.Path]:
     }
     prepared = {run: sweeps.prepare(sweep_config) for run, sweep_config in configs.items()}
     folders = {run: _folder(config, prepared_sweep) for run, prepared_sweep in prepared.items()}
-    lenders = {folder for folder in pathlib.Path(config.out).glob("*") if folder.is_dir()}
-    played = {
-        run: sweeps.fill_run_folder(prepared[run], folders[run], sorted(lenders - {folders[run]})) for run in prepared
-    }
+    present = {folder for folder in pathlib.Path(config.out).glob("*") if folder.is_dir()}
+    lenders = {run: sorted(present - {folders[run]}) for run in prepared}
     baselines, *new = prepared
+    plans = [sweeps.preview(prepared[run], folders[run], lenders[run]) for run in prepared]
+    if dry_run:
+        for own_plan in plans:
+            own_plan.show()
+    print(f"{'all' if len(plans) > 2 else 'both'} runs: {plan.line(plans, config.out)}", flush=True)
+    if dry_run:
+        return [folders[run] for run in new]
+    played = {run: sweeps.fill_run_folder(prepared[run], folders[run], lenders[run]) for run in prepared}
     for run in new:
         runs = run_folder.load([folders[baselines], folders[run]])
         (name,) = prepared[run].strategies

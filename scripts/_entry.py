@@ -33,6 +33,7 @@ sys.path.remove(str(ROOT))  # but what a user's strategy imports is not to be fo
 if pathlib.Path(sys.path[0]).resolve() == SCRIPTS:
     del sys.path[0]
 
+DRY_RUN = "--dry-run"
 PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
 if not os.environ.get("WANDB_MODE"):  # empty is not set
     os.environ.pop("WANDB_MODE", None)
@@ -59,8 +60,13 @@ def main(config_name: str, settings_type: str, function: str) -> typing.NoReturn
         if {"-h", "--help"} & set(arguments):
             print(help_text(config_name, settings_class), end="")
         else:
-            config = compose(config_name, settings_class, arguments)
-            _load(function)(config)
+            dry_run = DRY_RUN in arguments
+            if dry_run and not settings_class.DRY_RUN:
+                raise errors.ConfigError(
+                    f"{config_name} takes no {DRY_RUN}: it has nothing long to plan; leave it away"
+                )
+            config = compose(config_name, settings_class, [text for text in arguments if text != DRY_RUN])
+            _load(function)(config, **({"dry_run": True} if dry_run else {}))
             sys.stdout.flush()
     except KeyboardInterrupt:
         _print_error("interrupted; where it saves as it goes, the same command continues")
@@ -242,4 +248,6 @@ def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
         rows.append((f"{name}=", default, info["comment"]))
     width = min(44, max(len(name + default) for name, default, _ in rows))
     lines = [f"  {name + default:<{width}}  {comment}".rstrip() for name, default, comment in rows]
+    if settings_class.DRY_RUN:
+        head += ["", f"{DRY_RUN} checks everything, says what is missing and what that takes, and does nothing."]
     return "\n".join([*head, "", "settings and their defaults:", *lines, ""])

@@ -89,7 +89,8 @@ def of_rollouts(
     player = devices.ShardedFunction(_Player(env, expert_config).episodes, shared=2)
     per_device = -(-EPISODES // jax.device_count())
     parts: list[RolloutMoments] = []
-    with progress.bar(f"{env.name}: roll-outs", steps) as advance:
+    with progress.bar(f"{env.name}: roll-outs", steps, "control steps") as advance:
+        advance.wait(f"compiling {env.name}")
         played = 0
         while played < steps:
             key = jax.random.fold_in(jax.random.key(seed), len(parts))
@@ -99,7 +100,7 @@ def of_rollouts(
             used = columns[RolloutMoments._fields.index("inside")].any(1)
             parts.append(RolloutMoments(*(leaf[used] for leaf in columns)))
             played += int(parts[-1].inside.sum())
-            advance(min(played, steps), steps)
+            advance(min(played, steps))
     return RolloutMoments(*(jnp.asarray(np.concatenate(leaves)) for leaves in zip(*parts, strict=True)))
 
 
