@@ -102,6 +102,7 @@ bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equiva
 	$(PY) scripts/bench_compile.py --out results/benchmarks
 	$(PY) scripts/bench_startup.py --out results/benchmarks
 	$(PY) scripts/bench_coherence.py --out results/zoo
+	$(PY) scripts/bench_costs.py
 
 clean: ## caches and the virtual environments; results, data and runs stay
 	rm -rf $(VENV) $(LEROBOT) .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -23,6 +23,7 @@ from rtc_bench.training import settings
 Costs = dict[tuple[str, str], float]  # (kind, name) -> value
 TABLES = _bench.ROOT / "results"
 BENCHMARKS = TABLES / "benchmarks"
+LIKE_RTC = ("rtc_linear", "rtc_ones")  # its other schedules, which compute the same
 
 
 def physics() -> tuple[dict[str, float], dict[str, float]]:
@@ -53,6 +54,7 @@ def cells() -> Costs:
         row["strategy"]: float(row["milliseconds_of_many"]) for row in tables.read(TABLES / "methods" / "methods.csv")
     }
     chunks = {name: chunks["naive"] * table[name] / table["naive"] for name in table} | chunks
+    chunks |= dict.fromkeys(LIKE_RTC, chunks["rtc"])
     return values | {("chunk", name): seconds for name, seconds in chunks.items()}
 
 

@@ -59,5 +59,7 @@ def test_what_cannot_be_done_is_not_counted(capsys):
 def test_the_shipped_table_has_every_task_and_strategy_of_ours():
     for kind in ("length", "step", "compile", "expert", "record"):
         assert all(costs.value(kind, task) is not None for task in envs.TASKS), kind
-    assert {name for name in registry.NAMES if costs.value("chunk", name) is None} == {"served"}  # by whom, nobody knows
+    assert {name for name in registry.NAMES if costs.value("chunk", name) is None} == {
+        "served"
+    }  # by a server, whose cost nobody knows
     assert all(costs.value("method", name) for name in registry.trained_names())

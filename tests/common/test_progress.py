@@ -84,10 +84,11 @@ def test_expected_work_counts_rather_than_cells(clock):
 
 @pytest.fixture
 def lines(monkeypatch, clock):
-    """Set once three pauses have passed; they take no time, but the clock goes on."""
-    passed, more = threading.Event(), [3]
+    """A call that lets three pauses pass; they take no time, but the clock goes on."""
+    begun, passed, more = threading.Event(), threading.Event(), [3]
 
     def waited(stopped, seconds):
+        begun.wait(10)
         if not more[0]:
             passed.set()
             return stopped.wait()
@@ -96,13 +97,18 @@ def lines(monkeypatch, clock):
         return False
 
     monkeypatch.setattr(progress, "_waited", waited)
-    return passed
+
+    def pass_pauses():
+        begun.set()
+        assert passed.wait(10)
+
+    return pass_pauses
 
 
 def test_a_log_file_gets_a_line_soon_one_a_minute_and_one_at_the_end(lines, clock, capsys):
     with progress.bar("sweep", 4, "cells") as advance:
         advance.wait("compiling catapult")
-        assert lines.wait(10)
+        lines()
         clock.now += 8
         advance(4)
     text = capsys.readouterr().err.splitlines()
@@ -114,7 +120,7 @@ def test_a_log_file_gets_a_line_soon_one_a_minute_and_one_at_the_end(lines, cloc
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_error_stops_the_lines(lines, error, capsys):
     with pytest.raises(error), progress.bar("sweep", 4, "cells"):
-        lines.wait(10)
+        lines()
         raise error
     assert capsys.readouterr().err.splitlines() == ["sweep: 0/4"] * 3
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
