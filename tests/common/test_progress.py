@@ -119,9 +119,13 @@ def test_a_log_file_gets_a_line_soon_one_a_minute_and_one_at_the_end(lines, cloc
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_error_stops_the_lines(lines, error, capsys):
-    with pytest.raises(error), progress.bar("sweep", 4, "cells"):
-        lines()
-        raise error
+    def work():
+        with progress.bar("sweep", 4, "cells"):
+            lines()
+            raise error
+
+    with pytest.raises(error):
+        work()
     assert capsys.readouterr().err.splitlines() == ["sweep: 0/4"] * 3
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 

@@ -61,7 +61,7 @@ def test_a_dry_comparison_plays_and_writes_nothing(tmp_path, capsys):
 def test_a_dry_run_refuses_what_a_run_would(tmp_path):
     config = dataclasses.replace(CONFIG, out=str(tmp_path / "run"))
     run_folder.RunFolder(config.out, dataclasses.asdict(config), sweeps.prepare(config).identity)
-    with pytest.raises(errors.ConfigError, match="holds a run with noise_std=0.1, this one has noise_std=0"):
+    with pytest.raises(errors.ConfigError, match=r"holds a run with noise_std=0\.1, this one has noise_std=0"):
         commands.sweep(dataclasses.replace(config, noise_std=0.0), dry_run=True)
 
 
