@@ -108,6 +108,7 @@ bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equiva
 	$(PY) scripts/bench_compile.py --out results/benchmarks
 	$(PY) scripts/bench_startup.py --out results/benchmarks
 	$(PY) scripts/bench_coherence.py --out results/zoo
+	$(PY) scripts/bench_costs.py
 
 bench-gpu: $(STAMP) ## what this machine's GPU gives in ten minutes: physics, training, a sweep at paper size, in results/benchmarks
 	$(PY) scripts/bench_gpu.py --out results/benchmarks $(ARGS)

@@ -200,7 +200,10 @@ def _tanh(u: Array) -> Array:
     square = bounded * bounded
 
     def polynomial(coefficients: tuple[float, ...]) -> Array:
-        return functools.reduce(lambda total, coefficient: total * square + coefficient, reversed(coefficients))
+        total = jnp.full_like(square, coefficients[-1])
+        for coefficient in coefficients[-2::-1]:
+            total = total * square + coefficient
+        return total
 
     return bounded * polynomial(TANH_P) / polynomial(TANH_Q)
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from rtc_bench import envs
-from rtc_bench.common import devices, files, statistics, tables
+from rtc_bench.common import devices, files, progress, statistics, tables
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import coherence, evaluator, settings, sweep_inputs
 from rtc_bench.policies import checkpoint
@@ -58,8 +58,9 @@ def main() -> None:
     devices.setup()
     with _bench.refusals(parser):
         config = settings.SweepConfig(task=tuple(args.tasks) or "all", policy=args.policy)
-        for task, path in sweep_inputs.checkpoint_files(config).items():
-            row = measure(task, path, args.data, args.episodes)
+        paths = sweep_inputs.checkpoint_files(config)
+        for task in progress.each("bench_coherence", list(paths), "tasks"):
+            row = measure(task, paths[task], args.data, args.episodes)
             tables.replace([row], args.out / "coherence.csv", column="task", order=envs.TASKS)
             _bench.show(row)
             jax.clear_caches()

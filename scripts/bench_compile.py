@@ -14,7 +14,7 @@ import _bench
 import jax
 
 from rtc_bench import envs
-from rtc_bench.common import devices
+from rtc_bench.common import devices, progress
 from rtc_bench.evaluation import evaluator
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import registry
@@ -83,7 +83,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     devices.setup()
     rows: list[_bench.Measurement] = []
-    for task in args.tasks:
+    for task in progress.each("bench_compile", args.tasks, "tasks"):
         for row in measure(task, rounds=args.rounds, episodes=args.episodes):
             rows.append(row)
             _bench.record(args.out / "compile.csv", rows)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from rtc_bench import envs
-from rtc_bench.common import devices, files, statistics, tables
+from rtc_bench.common import devices, files, progress, statistics, tables
 from rtc_bench.envs import equivalence, kinetix_engine
 from rtc_bench.envs.physics import engine as fast_engine
 from rtc_bench.evaluation import evaluator
@@ -91,7 +91,7 @@ def main() -> None:
         parser.error(f"--policies: {args.out}/equivalence.csv has no row of {', '.join(missing)}; measure all once")
     devices.setup()
     step = jax.jit(kinetix_engine.KinetixEngine(envs.tasks.scene("catapult")).step)  # a scene is data to it
-    for task in args.tasks:
+    for task in progress.each("bench_equivalence", args.tasks, "tasks"):
         policy, row = checkpoint.zoo_files().get(task), rows_by_task.get(task, {})
         if not args.policies:
             stock = kinetix_engine.KinetixEngine(envs.tasks.scene(task))

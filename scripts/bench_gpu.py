@@ -19,18 +19,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import _bench
-import _entry
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rtc_bench import envs, policies
+from rtc_bench.commands import command_line
 from rtc_bench.common import devices, versions
 from rtc_bench.evaluation import evaluator, settings
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import registry
 from rtc_bench.training import expert_data, expert_training, flow_training, search
-from rtc_bench.training import settings as training_settings
 
 FIRST_TASKS = ("h17_unicycle", "mjc_walker")  # of few bodies and of many
 TASKS = (*FIRST_TASKS, *(task for task in envs.TASKS if task not in FIRST_TASKS))
@@ -157,7 +156,7 @@ def expert_rate(task: str, sizes: Sizes) -> Rate:
     """Iterations of expert training, roll-out and updates, of one seed on each device."""
     seeds = jax.device_count()
     arguments = [f"task={task}", *sizes.expert, f"seeds={seeds}"]
-    config: Any = _entry.compose("train_expert", training_settings.TrainExpertConfig, arguments)
+    config: Any = command_line.compose("train-expert", arguments)
 
     def build() -> Callable[[], object]:
         trainer = expert_training.ExpertTrainer(config)
@@ -171,7 +170,7 @@ def expert_rate(task: str, sizes: Sizes) -> Rate:
 
 def flow_rate(task: str, sizes: Sizes) -> Rate:
     """Updates of flow training on made-up data of the task's sizes."""
-    config: Any = _entry.compose("train_flow", training_settings.TrainFlowConfig, [f"task={task}", *sizes.flow])
+    config: Any = command_line.compose("train-flow", [f"task={task}", *sizes.flow])
 
     def build() -> Callable[[], object]:
         env, count = envs.make(task), UPDATES * config.batch

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from rtc_bench import envs
-from rtc_bench.common import devices, plotting
+from rtc_bench.common import devices, plotting, progress
 
 ENGINE_BY_COLUMN = {"specialised": "fast", "stock": "kinetix"}
 STEPS = {"specialised": 32, "stock": 2}  # control steps a run
@@ -75,27 +75,27 @@ def measure(tasks: list[str], batches: list[int], repeats: int, path: pathlib.Pa
     """One row for each task and batch size; the engines take turns."""
     rows: list[_bench.Measurement] = []
     compiled: dict[Any, Callable] = {}
-    for task in tasks:
-        for batch in batches:
-            runs = {name: Run(task, name, batch, compiled) for name in ENGINE_BY_COLUMN}
-            rates: dict[str, list[float]] = {name: [] for name in ENGINE_BY_COLUMN}
-            for _ in range(repeats):
-                for name, run in runs.items():
-                    rates[name].append(run())
-            stock, fast = (statistics.median(rates[name]) for name in ("stock", "specialised"))
-            specialised = runs["specialised"]
-            rows.append(
-                {
-                    "task": task,
-                    "batch": batch,
-                    "stock": round(stock),
-                    "specialised": round(fast),
-                    "ratio": round(fast / stock, 1),
-                    "compile_s": round(specialised.compile_s, 1),
-                    "peak_mb": round(specialised.peak_mb, 1),
-                }
-            )
-            _bench.record(path, rows)
+    pairs = [(task, batch) for task in tasks for batch in batches]
+    for task, batch in progress.each("bench_physics", pairs, "rows"):
+        runs = {name: Run(task, name, batch, compiled) for name in ENGINE_BY_COLUMN}
+        rates: dict[str, list[float]] = {name: [] for name in ENGINE_BY_COLUMN}
+        for _ in range(repeats):
+            for name, run in runs.items():
+                rates[name].append(run())
+        stock, fast = (statistics.median(rates[name]) for name in ("stock", "specialised"))
+        specialised = runs["specialised"]
+        rows.append(
+            {
+                "task": task,
+                "batch": batch,
+                "stock": round(stock),
+                "specialised": round(fast),
+                "ratio": round(fast / stock, 1),
+                "compile_s": round(specialised.compile_s, 1),
+                "peak_mb": round(specialised.peak_mb, 1),
+            }
+        )
+        _bench.record(path, rows)
     return rows
 
 

@@ -10,7 +10,7 @@ import _bench
 import jax
 
 from rtc_bench import envs
-from rtc_bench.common import devices, statistics
+from rtc_bench.common import devices, progress, statistics
 from rtc_bench.evaluation import chunk_cost, evaluator
 from rtc_bench.policies import flow
 from rtc_bench.strategies import naive, rtc
@@ -89,7 +89,7 @@ def main() -> None:
     for task in args.tasks:
         with _bench.refusals(parser):
             steps, _ = expert_data.load(args.data, task)
-        for changes, share in VARIANTS:
+        for changes, share in progress.each(f"bench_sizes, {task}", VARIANTS, "variants"):
             part = expert_data.ExpertSteps(*(column[: int(share * len(column))] for column in steps))
             config = settings.TrainFlowConfig(task, **changes, weak_epoch=1)
             rows.append(measure(config, part, args.episodes))

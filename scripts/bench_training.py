@@ -11,7 +11,7 @@ import _bench
 import jax
 import jax.numpy as jnp
 
-from rtc_bench.common import devices
+from rtc_bench.common import devices, progress
 from rtc_bench.training import expert_training, search, settings
 
 DEFAULT_TASKS = ("cartpole_thrust", "mjc_walker")
@@ -71,7 +71,7 @@ def main() -> None:
     devices.setup()
     jax.config.update("jax_enable_compilation_cache", False)
     rows: list[_bench.Measurement] = []
-    for task in args.tasks:
+    for task in progress.each("bench_training", args.tasks, "tasks"):
         rows.append(measure(task, args.repeats))
         _bench.record(args.out / "training.csv", rows)
 

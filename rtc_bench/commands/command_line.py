@@ -21,6 +21,7 @@ from rtc_bench.common import errors, schema
 
 CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 
+DRY_RUN = "--dry-run"
 PACKAGE = "rtc_bench"  # errors defined in it are a user's to mend
 if not os.environ.get("WANDB_MODE"):  # empty is not set
     os.environ.pop("WANDB_MODE", None)
@@ -76,8 +77,11 @@ def run(name: str, arguments: list[str] | None = None) -> typing.NoReturn:
         if {"-h", "--help"} & set(arguments):
             print(help_text(name), end="")
         else:
-            config = compose(name, arguments)
-            _load(table.COMMANDS[name].function)(config)
+            dry_run = DRY_RUN in arguments
+            if dry_run and not _load(table.COMMANDS[name].settings).DRY_RUN:
+                raise errors.ConfigError(f"{name} takes no {DRY_RUN}: it has nothing long to plan; leave it away")
+            config = compose(name, [text for text in arguments if text != DRY_RUN])
+            _load(table.COMMANDS[name].function)(config, **({"dry_run": True} if dry_run else {}))
             sys.stdout.flush()
     except KeyboardInterrupt:
         _print_error("interrupted; where it saves as it goes, the same command continues")
@@ -272,4 +276,7 @@ def help_text(command: str) -> str:
         rows.append((f"{name}=", default, info["comment"]))
     width = min(44, max(len(name + default) for name, default, _ in rows))
     lines = [f"  {name + default:<{width}}  {comment}".rstrip() for name, default, comment in rows]
-    return "\n".join([*_head(command), "", "settings and their defaults:", *lines, ""])
+    head = _head(command)
+    if settings_class.DRY_RUN:
+        head += ["", f"{DRY_RUN} checks everything, says what is missing and what that takes, and does nothing."]
+    return "\n".join([*head, "", "settings and their defaults:", *lines, ""])

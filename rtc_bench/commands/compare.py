@@ -8,7 +8,7 @@ from rtc_bench.analysis import paired_comparison
 from rtc_bench.analysis.paired_comparison import Comparison
 from rtc_bench.commands import sweep as sweep_command
 from rtc_bench.common import tables
-from rtc_bench.evaluation import run_folder, settings, sweep_inputs
+from rtc_bench.evaluation import plan, run_folder, settings, sweep_inputs
 from rtc_bench.evaluation import sweep as sweeps
 from rtc_bench.reporting import report, result_tables, wandb_logging
 from rtc_bench.strategies import registry
@@ -26,12 +26,12 @@ class Played(NamedTuple):
     is_new: bool  # some of its episodes were not there before
 
 
-def compare(config: settings.CompareConfig) -> list[pathlib.Path]:
-    """Play what is missing of baselines and new strategies, and report where each new one wins.
+def compare(config: settings.CompareConfig, *, dry_run: bool = False) -> list[pathlib.Path]:
+    """Play what is missing of baselines and new strategies, and report where each new one wins; ``dry_run`` as ``play`` has it.
 
     Returns the run folders of the new strategies. Raises what ``evaluation.sweep.prepare`` does.
     """
-    outcomes = play(config)
+    outcomes = play(config, dry_run=dry_run)
     for played in outcomes:
         _report(played)
         if played.is_new or not wandb_logging.is_logged(played.folder):
@@ -39,8 +39,11 @@ def compare(config: settings.CompareConfig) -> list[pathlib.Path]:
     return [played.folder for played in outcomes]
 
 
-def play(config: settings.CompareConfig) -> list[Played]:
-    """Play what is missing of baselines and new strategies. Raises what ``evaluation.sweep.prepare`` does."""
+def play(config: settings.CompareConfig, *, dry_run: bool = False) -> list[Played]:
+    """Play what is missing of baselines and new strategies; ``dry_run``: only say what is missing, and return nothing.
+
+    Raises what ``evaluation.sweep.prepare`` does.
+    """
     specs_by_run = {"baselines": config.baselines, **{spec: (spec,) for spec in config.strategies}}
     all_specs = (*config.baselines, *config.strategies)
     everything = _sweep_config(config, all_specs, config.options)
@@ -50,10 +53,16 @@ def play(config: settings.CompareConfig) -> list[Played]:
     }
     prepared = {run: sweeps.prepare(sweep_config) for run, sweep_config in configs.items()}
     folders = {run: folder_of(prepared_sweep, config.out) for run, prepared_sweep in prepared.items()}
-    lenders = {folder for folder in pathlib.Path(config.out).glob("*") if folder.is_dir()}
-    is_new = {
-        run: sweeps.fill_run_folder(prepared[run], folders[run], sorted(lenders - {folders[run]})) for run in prepared
-    }
+    present = {folder for folder in pathlib.Path(config.out).glob("*") if folder.is_dir()}
+    lenders = {run: sorted(present - {folders[run]}) for run in prepared}
+    plans = [sweeps.preview(prepared[run], folders[run], lenders[run]) for run in prepared]
+    if dry_run:
+        for own_plan in plans:
+            own_plan.show()
+    print(f"{'all' if len(plans) > 2 else 'both'} runs: {plan.line(plans, config.out)}", flush=True)
+    if dry_run:
+        return []
+    is_new = {run: sweeps.fill_run_folder(prepared[run], folders[run], lenders[run]) for run in prepared}
     baselines, *new = prepared
     names = list(prepared[baselines].strategies)
     loaded = {run: run_folder.load([folders[baselines], folders[run]]) for run in new}

@@ -9,13 +9,16 @@ from rtc_bench.evaluation import sweep as sweeps
 from rtc_bench.reporting import report, result_tables, wandb_logging
 
 
-def sweep(config: settings.SweepConfig) -> pathlib.Path:
-    """Play what is missing of a sweep, report it, and return the run folder.
+def sweep(config: settings.SweepConfig, *, dry_run: bool = False) -> pathlib.Path:
+    """Play what is missing of a sweep, report it, and return the run folder; ``dry_run``: only say what is missing.
 
     Raises what ``evaluation.sweep.prepare`` and ``fill_run_folder`` do.
     """
-    folder = sweeps.run_folder_path(config)
-    played = sweeps.fill_run_folder(sweeps.prepare(config), folder)
+    folder, prepared = sweeps.run_folder_path(config), sweeps.prepare(config)
+    if dry_run:
+        sweeps.preview(prepared, folder).show()
+        return folder
+    played = sweeps.fill_run_folder(prepared, folder)
     runs = run_folder.load([folder])
     report.write_summary(runs, folder)
     result_tables.show_solve_rates(runs.rows)

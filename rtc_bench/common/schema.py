@@ -16,6 +16,7 @@ class Settings:
     """Base of every settings dataclass: building one from the mapping that a config file holds."""
 
     UNNAMED: ClassVar[str] = ""  # the setting that command-line arguments without a name go to
+    DRY_RUN: ClassVar[bool] = False  # whether the command that takes these settings also takes dry_run=True
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from rtc_bench.common import progress
 from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 
@@ -28,10 +29,13 @@ class ChunkCost:
 
 def measure(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy]) -> list[ChunkCost]:
     """Each strategy's ``plan`` alone, at d = s = 2, for one episode and for many at once."""
-    return [cost for batch in BATCHES for cost in _measure_at(policy, strategies, batch)]
+    with progress.bar("milliseconds a chunk", len(BATCHES) * len(strategies), "programs") as advance:
+        return [cost for batch in BATCHES for cost in _measure_at(policy, strategies, batch, advance)]
 
 
-def _measure_at(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], batch: int) -> list[ChunkCost]:
+def _measure_at(
+    policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy], batch: int, advance: progress.Progress
+) -> list[ChunkCost]:
     request = _request(policy, batch)
     calls = {}
     for name, strategy in strategies.items():
@@ -39,6 +43,7 @@ def _measure_at(policy: flow.FlowPolicy, strategies: Mapping[str, base.Strategy]
         arguments = (own, request, strategy.init(own, batch))
         calls[name] = lambda plan=plan, arguments=arguments: jax.block_until_ready(plan(*arguments))
         calls[name]()  # compiles
+        advance(advance.done + 1, note=name)
     milliseconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():

@@ -159,14 +159,24 @@ def _strategy_names(manifest: Mapping[str, Any]) -> set[str]:
 class RunFolder:
     """A run folder that is being filled; opening it again continues, and with more episodes or other seeds it grows."""
 
-    def __init__(self, folder: pathlib.Path | str, settings: Mapping[str, Any], identity: Mapping[str, Any]):
-        """``identity``: digests of policies and foreign strategies. Raises ConfigError for the folder of another run."""
-        self.folder = pathlib.Path(folder)
+    def __init__(
+        self,
+        folder: pathlib.Path | str,
+        settings: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        *,
+        read_only: bool = False,
+    ):
+        """``identity``: digests of policies and foreign strategies. Raises ConfigError for the folder of another run.
+
+        ``read_only``: to see what is missing; nothing is written, now or later.
+        """
+        self.folder, self.read_only = pathlib.Path(folder), read_only
         self.seeds, self.episodes_a_seed = _seeds({"settings": settings}), settings.get("episodes", 0)
         self.order: dict[results.Cell, int] = {}
         self.rows: dict[results.Cell, results.Row] = {}
         self.episodes: dict[results.Cell, episodes.Episodes] = {}
-        manifest = json.loads(json.dumps({"settings": settings, "identity": identity}))
+        self.manifest = manifest = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
             old = files.read_manifest(self.manifest_file, *manifest, "versions")
             self._check_same_run(old, manifest)
@@ -176,7 +186,7 @@ class RunFolder:
                 whole = [row for row in rows if row.cell in self.episodes]
                 self.rows = {row.cell: _matching(row, self.episodes[row.cell]) for row in whole}
             self._grow(old, identity)
-        else:
+        elif not read_only:
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
             files.write_manifest(self.manifest_file, {**manifest, "versions": [versions.collect()]})
 
@@ -210,7 +220,8 @@ class RunFolder:
         grown = {"seed": seeds if len(seeds) > 1 else seeds[0]}
         grown |= {"episodes": max(old.get("episodes", 0), self.episodes_a_seed)}
         identity = {**identity, **manifest["identity"]}
-        if identity != manifest["identity"] or any(old.get(name) != value for name, value in grown.items()):
+        grows = identity != manifest["identity"] or any(old.get(name) != value for name, value in grown.items())
+        if grows and not self.read_only:
             manifest = {**manifest, "settings": {**old, **grown}, "identity": identity}
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
             files.write_manifest(self.manifest_file, manifest)
@@ -233,6 +244,8 @@ class RunFolder:
 
     def _record_sessions(self, sessions: Sequence[Mapping[str, Any]]) -> None:
         """Name the sessions that ran cells in the manifest."""
+        if self.read_only:
+            return
         manifest = files.read_manifest(self.manifest_file, "versions")
         if new := [session for session in sessions if session not in manifest["versions"]]:
             files.write_manifest(self.manifest_file, {**manifest, "versions": [*manifest["versions"], *new]})
@@ -240,13 +253,12 @@ class RunFolder:
     def borrow(self, cells: Iterable[results.Cell], folders: Iterable[pathlib.Path]) -> None:
         """Take over cells, and what made them, from other run folders that agree in all that decides a number."""
         missing = set(cells) - self.rows.keys()
-        manifest = files.read_manifest(self.manifest_file, "settings", "identity")
         for folder in folders:
             if not missing:
                 break  # nothing need be read
             try:
                 lender = load([folder])
-                _check_mergeable({**manifest, "folder": self.folder}, lender.manifests[0])
+                _check_mergeable({**self.manifest, "folder": self.folder}, lender.manifests[0])
             except errors.ConfigError:
                 continue  # another run, or one that is not whole
             rows = [row for row in lender.rows if row.cell in missing]
@@ -269,6 +281,8 @@ class RunFolder:
         if row.cell in self.rows:
             row, own = _pool(self.rows[row.cell], self.episodes[row.cell], row, own)
         self.rows[row.cell], self.episodes[row.cell] = row, own
+        if self.read_only:
+            return
         cells = sorted((cell for cell in self.episodes if cell[0] == row.task), key=self._position)
         episodes.write(_episodes_file(self.folder, row.task), {cell: self.episodes[cell] for cell in cells})
         files.write_whole(self.results_file, results.csv_text(self.sorted_rows()).encode())

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rtc_bench import envs
 from rtc_bench.common import errors, schema
@@ -36,6 +36,8 @@ class WandbConfig(schema.Settings):
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(schema.Settings):
     """A sweep of delay and execution horizon over tasks and strategies."""
+
+    DRY_RUN: ClassVar[bool] = True
 
     task: str | tuple[str, ...] = "all"  # a name, a list, or all: every task that has a policy
     strategy: str | tuple[str, ...] = STRATEGIES  # a name, package.module:Class or file.py:Class, or a list of them

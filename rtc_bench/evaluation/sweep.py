@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rtc_bench.common import devices, progress, schema
-from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
+from rtc_bench.evaluation import evaluator, plan, results, run_folder, settings, sweep_inputs
 from rtc_bench.evaluation.latency import schedule
 from rtc_bench.policies import foreign
 from rtc_bench.strategies import base, registry
@@ -91,28 +91,44 @@ def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterabl
     Raises ConfigError for the folder of another run.
     """
     run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity)
+    own_plan = _plan(sweep, run, lenders)
+    print(own_plan.line(), flush=True)
+    _play(sweep, run, own_plan)
+    return bool(own_plan.missing)
+
+
+def preview(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> plan.SweepPlan:
+    """What ``fill_run_folder`` would play, and what that takes; nothing is written. Raises as it does."""
+    run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity, read_only=True)
+    return _plan(sweep, run, lenders)
+
+
+def _plan(sweep: PreparedSweep, run: run_folder.RunFolder, lenders: Iterable[pathlib.Path]) -> plan.SweepPlan:
+    """In the order in which it is played."""
     run.borrow(sweep.cells, lenders)
-    missing = run.missing(sweep.cells)
-    done = len(sweep.cells) - len({cell for cell, _ in missing})
-    print(f"{len(sweep.cells)} cells, {done} of them done before -> {folder}", flush=True)
-    _play(sweep, run, missing)
-    return bool(missing)
-
-
-def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[results.Cell, run_folder.Span]]) -> None:
-    names = list(sweep.strategies)
     # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
     body_counts = {task: len(item.env.scene.moving) for task, item in sweep.task_policies.items()}
-    tasks = sorted(dict.fromkeys(cell[0] for cell, _ in missing), key=body_counts.__getitem__)
-    missing = sorted(missing, key=lambda item: tasks.index(item[0][0]))
+    tasks = sorted(sweep.task_policies, key=body_counts.__getitem__)
+    missing = sorted(run.missing(sweep.cells), key=lambda item: tasks.index(item[0][0]))
+    estimate = plan.Estimate(sweep.config, sweep.task_policies, sweep.strategies, missing)
+    return plan.SweepPlan(sweep.cells, missing, run.folder, estimate)
+
+
+def _play(sweep: PreparedSweep, run: run_folder.RunFolder, own_plan: plan.SweepPlan) -> None:
+    names, missing, estimate, work = list(sweep.strategies), own_plan.missing, own_plan.estimate, 0.0
+    tasks = list(dict.fromkeys(cell[0] for cell, _ in missing))
     evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
     current_task, evaluate, failures = "", None, []
-    with progress.bar("sweep", len(missing)) as advance:
-        for done, ((task, name, delay, horizon), span) in enumerate(missing):
-            advance(done, len(missing), f"{task} {name} d={delay} s={horizon}")
+    with progress.bar("sweep", len(missing), "cells", work=estimate.work) as advance:
+        for done, (cell, span) in enumerate(missing):
+            task, name, delay, horizon = cell
             began = time.perf_counter()
             if current_task != task:
+                advance.wait(f"compiling {task}")
                 current_task, evaluate = next(evaluators)
+                work += estimate.compiling.get(task, 0.0)
+            advance(done, note=f"{task} {name} d={delay} s={horizon}", work=work)
+            work += estimate.cell(cell, span) or 0.0
             pair = {"delay": delay, "horizon": horizon}
             episodes = {"seed": span.seed, "first": span.first, "episodes": span.count}
             delays = {"delays": sweep.delays(task, delay, **episodes), "underrun": sweep.config.underrun}
@@ -125,7 +141,7 @@ def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[r
             columns = {"task": task, "strategy": name, **pair, "seed": str(span.seed)}
             columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
             run.add(results.summarise(outcomes, **columns), outcomes, span.first)
-        advance(len(missing), len(missing))
+        advance(len(missing), work=work)
     if failures:
         others = f" (and {len(failures) - 1} more cells)" if len(failures) > 1 else ""
         remedy = "its episodes are not counted; mend the strategy, its options or the policy"

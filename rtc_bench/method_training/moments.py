@@ -88,7 +88,8 @@ def of_rollouts(
     """Play the policy naively (d = 0, s = H) until ``steps`` control steps are there, and label each by the expert's mean."""
     player = devices.ShardedFunction(_Player(env, expert_config).episodes, shared=2)
     parts: list[RolloutMoments] = []
-    with progress.bar(f"{env.name}: roll-outs", steps) as advance:
+    with progress.bar(f"{env.name}: roll-outs", steps, "control steps") as advance:
+        advance.wait(f"compiling {env.name}")
         count = 0
         while count < steps:
             key = jax.random.fold_in(jax.random.key(seed), len(parts))
@@ -99,7 +100,7 @@ def of_rollouts(
             used = columns[RolloutMoments._fields.index("inside")].any(1)
             parts.append(RolloutMoments(*(leaf[used] for leaf in columns)))
             count += int(parts[-1].inside.sum())
-            advance(min(count, steps), steps)
+            advance(min(count, steps))
     return RolloutMoments(*(jnp.asarray(np.concatenate(leaves)) for leaves in zip(*parts, strict=True)))
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 
 from rtc_bench import envs
-from rtc_bench.common import devices, errors
+from rtc_bench.common import costs, devices, errors
+from rtc_bench.evaluation import plan, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
-from rtc_bench.evaluation import sweep_inputs
 from rtc_bench.method_training import settings, stage
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base, contract, registry
@@ -18,9 +18,10 @@ class Unfinished(RuntimeError):
     """Some strategies or tasks failed; the others are done."""
 
 
-def train_methods(config: settings.TrainMethodConfig) -> None:
-    """Train what is missing, task by task. Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before
-    anything runs, and Unfinished after all tasks.
+def train_methods(config: settings.TrainMethodConfig, *, dry_run: bool = False) -> None:
+    """Train what is missing, task by task; ``dry_run``: only say what that is.
+
+    Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before anything runs, and Unfinished after all tasks.
     """
     sweep_config = _sweep_config(config)
     strategies = _strategies(config, sweep_config)
@@ -30,8 +31,14 @@ def train_methods(config: settings.TrainMethodConfig) -> None:
     for task_policy in task_policies.values():
         for strategy in filter(contract.is_foreign, strategies.values()):
             contract.check_training(strategy, task_policy.policy)
-    failed = []
-    for task, task_policy in task_policies.items():
+    parts = [
+        _part(config, stage.Sources(config, task_policy), name, strategy)
+        for task_policy in task_policies.values()
+        for name, strategy in strategies.items()
+    ]
+    costs.show("stage", parts, config.out, each=dry_run)
+    failed = [f"{part.name}: {part.refusal}" for part in parts if part.refusal and dry_run]
+    for task, task_policy in task_policies.items() if not dry_run else ():
         sources = stage.Sources(config, task_policy)
         for name, strategy in strategies.items():
             began = time.monotonic()
@@ -46,6 +53,19 @@ def train_methods(config: settings.TrainMethodConfig) -> None:
             print(f"{task}, {name}: {_size(file)}, {time.monotonic() - began:.0f} s -> {file}", flush=True)
     if failed:
         raise Unfinished(f"{len(failed)} of {len(paths) * len(strategies)} failed. " + " | ".join(failed))
+
+
+def _part(config: settings.TrainMethodConfig, sources: stage.Sources, name: str, strategy: base.Strategy) -> costs.Part:
+    """What a strategy's stage is for a task; seconds where the policy and the batches are such as were measured."""
+    title = f"{sources.task}, {name}"
+    try:
+        share, own = stage.share_left(config, strategy, sources), stage.build_stage(strategy, config)
+        amount = own.epochs * sources.steps(own.source) / 1e5 * share
+    except (checkpoint.CheckpointError, errors.ConfigError) as error:
+        return costs.Part(title, 1, 1, None, str(error))
+    is_measured = plan.has_shipped_size(sources.task_policy) and config.batch is None
+    value = costs.value("method", name) if is_measured and not contract.is_foreign(strategy) else None
+    return costs.Part(title, 1, int(share > 0), None if value is None else costs.scaled(value * amount))
 
 
 def _size(file: pathlib.Path) -> str:

@@ -1,7 +1,7 @@
 """Settings of the training stages that strategies have."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from rtc_bench.common import errors, schema
 
@@ -9,6 +9,8 @@ from rtc_bench.common import errors, schema
 @dataclasses.dataclass(frozen=True)
 class TrainMethodConfig(schema.Settings):
     """What strategies learn for a policy; what is null is as each strategy's own stage says."""
+
+    DRY_RUN: ClassVar[bool] = True
 
     task: Any  # a name, a list, or all
     strategy: str | tuple[str, ...] = "all"  # of those named above, file.py:Class, package.module:Class, a list, or all

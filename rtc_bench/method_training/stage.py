@@ -136,15 +136,19 @@ class Sources:
     def identity(self, source: str) -> dict[str, Any]:
         """What decides their content. Raises ConfigError and CheckpointError where something is missing."""
         if source == base.DATA:
-            return {"data": [part["sha256"] for part in self._loaded_data[1]["parts"]]}
+            return {"data": [part["sha256"] for part in self._manifest["parts"]]}
         expert, header = self._expert
         record = {name: header[name] for name in ("seed", "steps", "solve_rate")}
         rollouts = {"steps": self.config.rollout_steps, "noise_std": self.config.noise_std, "seed": self.config.seed}
         return {"rollouts": rollouts, "expert": {**record, "digest": experts.digest(expert)}}
 
+    def steps(self, source: str) -> int:
+        """Control steps of them. Raises ConfigError."""
+        return self._manifest["steps"] if source == base.DATA else self.config.rollout_steps
+
     @functools.cached_property
-    def _loaded_data(self) -> tuple:
-        return expert_data.load(self.config.data, self.task)
+    def _manifest(self) -> dict[str, Any]:
+        return expert_data.read_manifest(self.config.data, self.task)
 
     @functools.cached_property
     def _expert(self) -> tuple:
@@ -152,7 +156,7 @@ class Sources:
 
     @functools.cached_property
     def _data(self) -> moments.DataMoments:
-        return moments.of_data(self._loaded_data[0])
+        return moments.of_data(expert_data.load(self.config.data, self.task)[0])
 
     @functools.cached_property
     def _rollouts(self) -> moments.RolloutMoments:
@@ -167,22 +171,12 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
 
     Raises ConfigError and CheckpointError.
     """
-    stage, task_policy = build_stage(strategy, config), sources.task_policy
-    task = task_policy.env.name
-    recipe = {
-        "policy": task_policy.digest,
-        "options": sweep_inputs.training_options(strategy),
-        "stage": dataclasses.asdict(stage),
-        "seed": config.seed,
-        **sources.identity(stage.source),
-    }
-    if code := sweep_inputs.code_digest(strategy):
-        recipe |= {"code": code, "class": sweep_inputs.foreign_class(strategy)}
+    stage, task_policy, task = build_stage(strategy, config), sources.task_policy, sources.task
+    recipe = _recipe(config, strategy, stage, sources)
     path = checkpoint.weights_file(config.out, stage.name, task)
     resume_file = path.with_name(f"{task}.resume")
-    initial = jax.eval_shape(strategy.initial_weights, task_policy.policy, jax.random.key(config.seed))
     finished = _header_of(path)
-    if finished and _is_finished(checkpoint.load(path, kind="weights")[0], finished, recipe, initial):
+    if _is_finished(path, finished, recipe, _initial(config, strategy, task_policy)):
         return path
     if "class" in recipe:
         checkpoint.check_class(path, finished, recipe["class"])
@@ -195,7 +189,8 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
         if _shapes(arrays) == _shapes(checkpoint.pack_leaves(state)):
             state, log = checkpoint.unpack_leaves(state, arrays), header["log"]
     rounds = stage.epochs * trainer.rounds_an_epoch
-    with progress.bar(f"{task}: {name}", rounds) as advance:
+    with progress.bar(f"{task}: {name}", rounds, "rounds", done=len(log)) as advance:
+        advance.wait(f"compiling {name} for {task}")
         for number in range(len(log), rounds):
             began, before = time.monotonic(), state
             state, loss = trainer.round(before, number)
@@ -207,7 +202,7 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
             log.append({"round": number + 1, "loss": loss, "seconds": round(time.monotonic() - began, 2)})
             header = {"kind": "method-resume", "recipe": recipe, "log": log}
             checkpoint.save(resume_file, checkpoint.pack_leaves(state), header)
-            advance(number + 1, rounds, f"loss {loss:.4f}")
+            advance(number + 1, note=f"loss {loss:.4f}")
     with np.errstate(over="ignore"):
         halves = [np.asarray(leaf, np.float16) for leaf in jax.tree.leaves(state.average)]
     if not all(np.isfinite(half).all() for half in halves):
@@ -222,8 +217,49 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
     return path
 
 
-def _is_finished(arrays: dict, header: dict[str, Any], recipe: dict[str, Any], initial: Any) -> bool:
+def share_left(config: settings.TrainMethodConfig, strategy: base.Strategy, sources: Sources) -> float:
+    """Of a strategy's training for a task, from 0 (finished) to 1. Raises ConfigError and CheckpointError."""
+    stage = build_stage(strategy, config)
+    recipe, initial = _recipe(config, strategy, stage, sources), _initial(config, strategy, sources.task_policy)
+    path = checkpoint.weights_file(config.out, stage.name, sources.task)
+    if _is_finished(path, _header_of(path), recipe, initial):
+        return 0.0
+    begun = _header_of(path.with_name(f"{sources.task}.resume"))
+    if begun.get("recipe") != recipe:
+        return 1.0
+    length = 1 if stage.source == base.DATA else sources.task_policy.policy.config.horizon  # of a moment, control steps
+    updates = max(1, sources.steps(stage.source) // length // stage.batch)
+    return max(0.0, 1 - len(begun["log"]) / (stage.epochs * -(-updates // ROUND)))
+
+
+def _recipe(
+    config: settings.TrainMethodConfig, strategy: base.Strategy, stage: base.TrainingStage, sources: Sources
+) -> dict[str, Any]:
+    """What decides weights."""
+    recipe = {
+        "policy": sources.task_policy.digest,
+        "options": sweep_inputs.training_options(strategy),
+        "stage": dataclasses.asdict(stage),
+        "seed": config.seed,
+        **sources.identity(stage.source),
+    }
+    if code := sweep_inputs.code_digest(strategy):
+        recipe |= {"code": code, "class": sweep_inputs.foreign_class(strategy)}
+    return recipe
+
+
+def _initial(
+    config: settings.TrainMethodConfig, strategy: base.Strategy, task_policy: sweep_inputs.TaskPolicy
+) -> base.Weights:
+    """Shapes of what the strategy begins with."""
+    return jax.eval_shape(strategy.initial_weights, task_policy.policy, jax.random.key(config.seed))
+
+
+def _is_finished(path: pathlib.Path, header: dict[str, Any], recipe: dict[str, Any], initial: Any) -> bool:
     """Whether weights are by this recipe, and such as the strategy begins with now, whose sizes may be its code's."""
+    if not header:
+        return False
+    arrays = checkpoint.load(path, kind="weights")[0]
     made_by = header["recipe"]
     if "expert" in made_by and "expert" in recipe:  # the first shipped weights do not name their expert's digest
         made_by["expert"].setdefault("digest", recipe["expert"]["digest"])

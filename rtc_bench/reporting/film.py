@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rtc_bench import envs, policies
-from rtc_bench.common import devices
+from rtc_bench.common import devices, progress
 from rtc_bench.envs import scene_pictures, task_env
 from rtc_bench.evaluation import evaluator, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
@@ -48,10 +48,13 @@ def side_by_side(
     """The same episode under each strategy, titled with its end; ``episode`` as ``Evaluator.replay`` takes it."""
     films: Films = {}
     evaluate = evaluator.Evaluator(env, policy, *strategies.values())
-    for strategy_index, name in enumerate(strategies):
-        replay = functools.partial(evaluate.replay, **episode, strategy_index=strategy_index)
-        frames, solved = foreign.calling(policy, replay)
-        films[f"{name}: {'solved' if solved else 'not solved'}"] = frames
+    with progress.bar(f"{env.name}: film", len(strategies), "episodes") as advance:
+        advance.wait(f"compiling {env.name}")
+        for strategy_index, name in enumerate(strategies):
+            replay = functools.partial(evaluate.replay, **episode, strategy_index=strategy_index)
+            frames, solved = foreign.calling(policy, replay)
+            films[f"{name}: {'solved' if solved else 'not solved'}"] = frames
+            advance(strategy_index + 1)
     return films
 
 

@@ -120,9 +120,13 @@ def play(setup: Setup) -> tuple[list[dict], list[dict]]:
         name: wall_clock.WallClock(setup.task_policy.env, setup.task_policy.policy, strategy, config.hz)
         for name, strategy in setup.strategies.items()
     }
-    with progress.bar(f"{config.task} on the clock", len(missing)) as advance:
+    compiled: set[str] = set()
+    with progress.bar(f"{config.task} on the clock", len(missing), "episodes") as advance:
         for done, (name, latency, number) in enumerate(missing):
-            advance(done, len(missing), f"{name}, {latency} ms")
+            advance(done, note=f"{name}, {latency} ms")
+            if name not in compiled:
+                advance.wait(f"compiling {name}")
+                compiled.add(name)
             own = {"seed": config.seed, "episode": number, "latency": _seconds(latency, number)}
             outcome = clocks[name].play(setup.controller, **own)
             key: dict[str, Any] = {"strategy": name, "latency": latency, "episode": number}
@@ -131,7 +135,7 @@ def play(setup: Setup) -> tuple[list[dict], list[dict]]:
             if requests:
                 tables.write(requests, folder / "requests.csv")  # first: an episode counts once its row is there
             tables.write(episodes, folder / "episodes.csv")
-        advance(len(missing), len(missing))
+        advance(len(missing))
     return episodes, requests
 
 
@@ -174,7 +178,8 @@ def summarise(setup: Setup, episodes: Sequence[Mapping], requests: Sequence[Mapp
     config = setup.config
     rows: list[dict[str, Any]] = []
     evaluate = evaluator.Evaluator(setup.task_policy.env, setup.task_policy.policy, *setup.strategies.values())
-    for (index, name), latency in itertools.product(enumerate(setup.strategies), map(str, config.latencies)):
+    pairs = [(*named, latency) for named in enumerate(setup.strategies) for latency in map(str, config.latencies)]
+    for index, name, latency in progress.each("evaluator, same and such delays", pairs, "rows"):
         own = [row for row in episodes if (row["strategy"], row["latency"]) == (name, latency)][: config.episodes]
         numbers = {int(row["episode"]) for row in own}
         asked = [row for row in requests if (row["strategy"], row["latency"]) == (name, latency)]

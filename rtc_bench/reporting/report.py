@@ -7,7 +7,7 @@ from typing import Any
 
 from rtc_bench import envs
 from rtc_bench.analysis import paired_comparison
-from rtc_bench.common import devices, errors, files, tables
+from rtc_bench.common import devices, errors, files, progress, tables
 from rtc_bench.evaluation import chunk_cost, results, run_folder, sweep_inputs
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.evaluation.latency import schedule
@@ -116,7 +116,7 @@ def film_episode(
         own = {"seed": seed, "first": number, "episodes": 1, "requests": task_policy.env.max_steps}
         episode |= {"delays": latency.draw(**own, delay=delay), "underrun": config.underrun}
     films = film.side_by_side(task_policy.env, task_policy.policy, played, **episode)
-    for path in paths:
+    for path in progress.each("drawing", paths, "files"):
         film.save(task_policy.env, films, path, every=2 if len(films) <= figures.CROWD else 4)  # drawing takes its time
     caption = f"{task}, d = {delay}, s = {horizon}, episode {number}"
     if len({title.rpartition(": ")[2] for title in films}) > 1:

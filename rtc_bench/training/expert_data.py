@@ -120,22 +120,44 @@ def _table(data: ExpertSteps, *, first_episode: int, first_index: int, task: int
     )
 
 
-def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
-    """Record at least ``config.steps`` control steps; what is there already is kept. Returns the manifest's path.
+class Recipe(NamedTuple):
+    """What a data set is recorded by."""
 
-    Raises UnknownTask, and CheckpointError if no expert is good enough.
-    """
+    members: list[experts.Expert]
+    records: list[dict[str, Any]]  # seed, steps and solve rate of each
+    expert_config: settings.TrainExpertConfig
+    made_by: dict[str, Any]
+    manifest_file: pathlib.Path
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the data set is there."""
+        if not self.manifest_file.exists():
+            return False
+        return files.read_manifest(self.manifest_file, "made_by")["made_by"] == self.made_by
+
+
+def recipe(config: settings.GenerateDataConfig) -> Recipe:
+    """Raises UnknownTask, and CheckpointError if no expert is good enough."""
     task = envs.tasks.check_name(config.task)
     devices.setup()
     if config.min_solve_rate is None:
         good = settings.GOOD_SOLVE_RATES.get(task, settings.GOOD_SOLVE_RATE)
         config = dataclasses.replace(config, min_solve_rate=good)
     members, records, expert_config = _load_experts(config, task)
-    shares = _shares([record["seed"] for record in records])
-    folder = pathlib.Path(config.out) / task
-    manifest_file = folder / "manifest.json"
-    made_by = _identity(config, members)
-    if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
+    manifest_file = pathlib.Path(config.out) / task / "manifest.json"
+    return Recipe(members, records, expert_config, _identity(config, members), manifest_file)
+
+
+def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
+    """Record at least ``config.steps`` control steps; what is there already is kept. Returns the manifest's path.
+
+    Raises as ``recipe`` does.
+    """
+    own, task = recipe(config), config.task
+    members, records, expert_config, made_by, manifest_file = own
+    shares, folder = _shares([record["seed"] for record in records]), manifest_file.parent
+    if own.is_recorded:
         _complete(folder)
         return manifest_file
     began = time.monotonic()
@@ -145,7 +167,8 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     parts: list[dict[str, Any]] = []
     step_count = episode_count = solved = 0
     total_disagreement = 0.0
-    with progress.bar(f"{task}: data", config.steps) as advance:
+    with progress.bar(f"{task}: data", config.steps, "control steps") as advance:
+        advance.wait(f"compiling {task}")
         while step_count < config.steps:
             expert_steps, expert_index, disagreement = recorder(
                 members, shares, seed=config.seed, part=len(parts), episodes=config.batch
@@ -164,7 +187,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
             step_count, episode_count = step_count + len(expert_steps.episode), episode_count + config.batch
             solved += int(expert_steps.success.sum())
             total_disagreement += float(disagreement.sum())
-            advance(min(step_count, config.steps), config.steps)
+            advance(min(step_count, config.steps))
     manifest = {
         "made_by": made_by,
         "task": task,
@@ -260,12 +283,7 @@ def _shares(seeds: list[int]) -> np.ndarray:
 
 def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, Any]]:
     """A task's data and manifest, checksums verified. Raises ConfigError if something is missing or changed."""
-    folder = pathlib.Path(folder) / task
-    manifest_file = folder / "manifest.json"
-    if not manifest_file.exists():
-        remedy = f"make it with `{errors.command('generate-data')} task={task}`"
-        raise errors.ConfigError(f"{folder.absolute()}: no manifest.json, so no finished data set; {remedy}")
-    manifest = files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
+    manifest, folder = read_manifest(folder, task), pathlib.Path(folder) / task
     table = pa.concat_tables([_read_part(folder, part) for part in manifest["parts"]])
     steps = ExpertSteps(
         columns.matrix(table["observation.state"]),
@@ -274,6 +292,15 @@ def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, 
         table["next.success"].to_numpy(),
     )
     return steps, manifest
+
+
+def read_manifest(folder: pathlib.Path | str, task: str) -> dict[str, Any]:
+    """Of a task's data. Raises ConfigError where there are none."""
+    folder = pathlib.Path(folder) / task
+    if not (folder / "manifest.json").exists():
+        remedy = f"make it with `{errors.command('generate-data')} task={task}`"
+        raise errors.ConfigError(f"{folder.absolute()}: no manifest.json, so no finished data set; {remedy}")
+    return files.read_manifest(folder / "manifest.json", "parts", "solve_rate", "steps", "episodes")
 
 
 def _read_part(folder: pathlib.Path, part: dict[str, Any]) -> pa.Table:

@@ -216,7 +216,8 @@ def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> sea
             states = checkpoint.unpack_leaves(template, arrays["states"])
             scaling = arrays["obs_mean"], arrays["obs_std"]
             return search.SolutionPaths(states, *scaling, *(header[name] for name in SEARCH_SUMMARY))
-    with progress.bar(f"{config.task}: search, seed {seed}", config.search.successes) as advance:
+    with progress.bar(f"{config.task}: search, seed {seed}", config.search.successes, "successes") as advance:
+        advance.wait(f"compiling {config.task}")
         paths = search.find_solutions(env, config.search, seed=seed, progress=advance)
     arrays = {"states": checkpoint.pack_leaves(paths.states), "obs_mean": paths.obs_mean, "obs_std": paths.obs_std}
     header = {"kind": "ways", "search": search_settings, "task": config.task}
@@ -320,18 +321,34 @@ def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
     """
     devices.setup()
     envs.tasks.check_name(config.task)
+    if seeds := unfinished_seeds(config):
+        _train(config, ExpertTrainer(config), seeds)
+    return [_expert_file(config, seed) for seed in range(config.seed, config.seed + config.seeds)]
+
+
+def unfinished_seeds(config: settings.TrainExpertConfig) -> list[int]:
+    """Seeds whose experts are not there yet, or were trained by other settings."""
     seeds = range(config.seed, config.seed + config.seeds)
-    unfinished = [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
-    if unfinished:
-        _train(config, ExpertTrainer(config), unfinished)
-    return [_expert_file(config, seed) for seed in seeds]
+    return [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
+
+
+def steps_trained(config: settings.TrainExpertConfig, seed: int) -> int:
+    """Control steps that a seed's last save has; 0 where there is none by these settings."""
+    resume_file = _expert_file(config, seed).with_suffix(".resume")
+    header = checkpoint.read_header(resume_file) if resume_file.exists() else {}
+    return (
+        header["iterations"] * config.envs * config.rollout if header.get("config") == _deciding_settings(config) else 0
+    )
 
 
 def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
     trainings = [_SeedTraining(config, trainer, seed) for seed in seeds]
     total = -(-config.steps // trainer.samples)
+    whole = total * len(trainings) * trainer.samples
     evaluate = experts.ExpertEvaluator(trainer.env, trainer.network, history_length=config.history)
-    with progress.bar(f"{config.task}: experts", total * len(trainings)) as advance:
+    done = sum(training.iterations for training in trainings) * trainer.samples
+    with progress.bar(f"{config.task}: experts", whole, "control steps", done=done) as advance:
+        advance.wait(f"compiling {config.task}")
         while running := [training for training in trainings if training.iterations < total]:
             least = min(training.iterations for training in running)
             group = [training for training in running if training.iterations == least][: trainer.seeds_at_once]
@@ -348,13 +365,14 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
                 training.seconds += (time.monotonic() - began) / len(group)
                 rates.append(training.record(counts))
             note = ", ".join(f"seed {training.seed}: {rate:.2f}" for training, rate in zip(group, rates, strict=True))
-            advance(
-                sum(training.iterations for training in trainings), total * len(trainings), f"solved from start, {note}"
-            )
-        advance(total * len(trainings), total * len(trainings))
-    for training in trainings:
-        if not training.diverged:
+            done = sum(training.iterations for training in trainings) * trainer.samples
+            advance(done, note=f"solved from start, {note}")
+    finished = [training for training in trainings if not training.diverged]
+    with progress.bar(f"{config.task}: evaluation", len(finished), "experts") as advance:
+        for number, training in enumerate(finished):
+            advance.wait(f"seed {training.seed}")
             training.finish(evaluate, config.eval_episodes)
+            advance(number + 1)
     points = learning_curves.read_logs(config.out, config.task)
     evaluations = learning_curves.read_evaluations(config.out, config.task)
     learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")

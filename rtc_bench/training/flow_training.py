@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from rtc_bench import envs
-from rtc_bench.common import devices, errors, progress, schema, versions
+from rtc_bench.common import costs, devices, errors, progress, schema, versions
 from rtc_bench.common.lerobot import reader
 from rtc_bench.evaluation import evaluator
 from rtc_bench.policies import checkpoint, flow, normalised
@@ -133,13 +133,34 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
     task = envs.tasks.check_name(config.task)
     devices.setup()
     data, manifest = expert_data.load(config.data, task)
-    recipe = {"settings": _settings(config, _KEYS), "data": [part["sha256"] for part in manifest["parts"]]}
+    recipe = _recipe(config, manifest)
     card = {"interface": manifest["interface"]}
     card["data"] = {name: manifest[name] for name in ("steps", "episodes", "solve_rate")}
     return _train(config, lambda: FlowTrainer(config, data), recipe, card, functools.partial(solve_rate, config))
 
 
-def train_foreign(config: settings.TrainFlowConfig) -> pathlib.Path:
+def _recipe(config: settings.TrainFlowConfig, manifest: dict[str, Any]) -> dict[str, Any]:
+    return {"settings": _settings(config, _KEYS), "data": [part["sha256"] for part in manifest["parts"]]}
+
+
+def epochs_trained(config: settings.TrainFlowConfig) -> tuple[int, int]:
+    """Epochs that are done of a task's policy, and the control steps of each. Raises UnknownTask and ConfigError."""
+    task = envs.tasks.check_name(config.task)
+    manifest = expert_data.read_manifest(config.data, task)
+    recipe, (policy_file, resume_file) = _recipe(config, manifest), _files(config)
+    if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
+        return config.epochs, manifest["steps"]
+    header = checkpoint.read_header(resume_file) if resume_file.exists() else {}
+    return len(header["log"]) if header.get("recipe") == recipe else 0, manifest["steps"]
+
+
+def _files(config: settings.TrainFlowConfig) -> tuple[pathlib.Path, pathlib.Path]:
+    """The policy, and what training goes on from."""
+    folder = pathlib.Path(config.out) / config.task
+    return folder / f"{config.task}.safetensors", folder / "resume.safetensors"
+
+
+def train_foreign(config: settings.TrainFlowConfig, *, dry_run: bool = False) -> pathlib.Path:
     """The same for the LeRobot data set in the folder ``config.data``, under any name. There is no simulator to measure it in.
 
     Actions are in the data's units, which may be pixels or radians. The policy learns them less their mean, over their
@@ -164,6 +185,11 @@ def train_foreign(config: settings.TrainFlowConfig) -> pathlib.Path:
     recipe = {"settings": _settings(config, _KEYS + _EVALUATION), "data": frames.digests, **described}
     sizes = {"steps": len(frames.episode), "episodes": len(np.unique(frames.episode)), "fps": frames.fps}
     card = {"interface": normalised.INTERFACE, "action": normalised.header(mean, std), "data": {**sizes, **described}}
+    finished, _ = _files(config)
+    done = finished.exists() and checkpoint.read_header(finished)["recipe"] == recipe
+    costs.show("flow policy", [costs.Part(config.task, 1, int(not done), None)], config.out, each=dry_run)
+    if dry_run:
+        return finished
     return _train(config, lambda: FlowTrainer(config, data, foreign=True), recipe, card, None)
 
 
@@ -183,8 +209,7 @@ def _train(
     measure: Callable[[flow.FlowPolicy], float] | None,
 ) -> pathlib.Path:
     """The policy of a recipe, in ``<out>/<task>/<task>.safetensors``; ``measure`` is its solve rate, if any can be had."""
-    task, folder = config.task, pathlib.Path(config.out) / config.task
-    policy_file, resume_file = folder / f"{task}.safetensors", folder / "resume.safetensors"
+    task, (policy_file, resume_file) = config.task, _files(config)
     if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
         return policy_file
     trainer = build_trainer()
@@ -194,7 +219,8 @@ def _train(
         if header["recipe"] == recipe:
             state = checkpoint.unpack_leaves(state, arrays["learner"])
             weak, log = arrays.get("weak"), header["log"]
-    with progress.bar(f"{task}: flow policy", config.epochs) as advance:
+    with progress.bar(f"{task}: flow policy", config.epochs, "epochs", done=len(log)) as advance:
+        advance.wait(f"compiling {task}")
         for number in range(len(log), config.epochs):
             began = time.monotonic()
             state, loss = trainer.epoch(state, number)
@@ -210,7 +236,7 @@ def _train(
             header = {"kind": "flow-resume", "recipe": recipe, "log": log}
             checkpoint.save(resume_file, {"learner": checkpoint.pack_leaves(state), "weak": weak}, header)
             rates = [entry["solve_rate"] for entry in log if "solve_rate" in entry]
-            advance(number + 1, config.epochs, f"loss {loss:.4f}" + (f", solves {rates[-1]:.2f}" if rates else ""))
+            advance(number + 1, note=f"loss {loss:.4f}" + (f", solves {rates[-1]:.2f}" if rates else ""))
     policy = trainer.policy(state, weak)
     card = {"task": task, "recipe": recipe, **card, "epochs": config.epochs, "log": log, "versions": versions.collect()}
     if measure:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtc_bench import envs
-from rtc_bench.common import errors, files, statistics, tables
+from rtc_bench.common import errors, files, progress, statistics, tables
 from rtc_bench.policies import checkpoint
 from rtc_bench.training import learning_curves, settings
 
@@ -19,7 +19,7 @@ def publish(config: settings.PublishZooConfig) -> None:
     Raises UnknownTask, CheckpointError and ConfigError where a stage of a task is not finished.
     """
     out, zoo = pathlib.Path(config.out), pathlib.Path(config.zoo)
-    for task in envs.tasks.resolve(config.task):
+    for task in progress.each("publish", envs.tasks.resolve(config.task), "tasks"):
         trained_file, shipped_file = (
             pathlib.Path(config.flow) / task / f"{task}.safetensors",
             zoo / f"{task}.safetensors",

@@ -1,7 +1,7 @@
 """Settings of the training stages: search and experts, data, flow policies, and publishing to the zoo."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from rtc_bench import policies
 from rtc_bench.common import errors, schema
@@ -35,6 +35,8 @@ class SearchConfig(schema.Settings):
 @dataclasses.dataclass(frozen=True)
 class TrainExpertConfig(schema.Settings):
     """Expert training: RPO (arXiv 2212.07536) from states along searched successes."""
+
+    DRY_RUN: ClassVar[bool] = True
 
     task: Any  # a name, a list, or all
     seeds: int = 8  # experts; one on each core or GPU at once
@@ -90,6 +92,8 @@ class TrainExpertConfig(schema.Settings):
 class GenerateDataConfig(schema.Settings):
     """Expert data."""
 
+    DRY_RUN: ClassVar[bool] = True
+
     task: Any  # a name, a list, or all
     steps: int = 500_000  # control steps to record, at least
     experts: str = "runs/experts"
@@ -118,6 +122,8 @@ class GenerateDataConfig(schema.Settings):
 @dataclasses.dataclass(frozen=True)
 class TrainFlowConfig(schema.Settings):
     """Flow-policy training on a task's data, or on a LeRobot data set."""
+
+    DRY_RUN: ClassVar[bool] = True
 
     task: Any  # a name, a list, or all; of a LeRobot data set a name of your choice
     data: str = "data"  # folder that `generate-data` filled, or a LeRobot data set (format v3.0) of states and actions

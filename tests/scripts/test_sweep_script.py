@@ -124,7 +124,8 @@ def test_killed_half_way_and_run_again_it_ends_with_the_same_numbers(folder, who
     assert 2 < len(without_seconds(table)) < 11
     status, out, err = run(folder, *arguments)
     assert status == 0, err
-    assert "10 cells, 0 of them" not in out
+    assert "10 cells, some" not in out
+    assert " of them done before" in out
     assert without_seconds(table) == without_seconds(folder / "whole" / "results.csv")
 
 
@@ -163,7 +164,7 @@ def test_the_example_is_compared_and_compared_again(folder):
     fewer = [argument.replace("delay=[0,2]", "delay=2") for argument in arguments]
     status, out, err = run(folder, *fewer, "wandb.mode=disabled", script="compare")
     assert status == 0, err
-    assert out.count("1 cells, 1 of them done before") == 2
+    assert out.count("1 cell, 1 of them done before") == 2
 
 
 def test_the_readme_shows_the_example():
@@ -296,7 +297,7 @@ def test_more_episodes_and_seeds_go_on_in_the_same_folder(folder):
     for more, done in (("episodes=4", 0), ("episodes=6", 0), ("seed=[0,1]", 0), ("episodes=4", 2)):
         status, out, err = run(folder, *arguments, more, "out=grown", *(["episodes=6"] if "seed" in more else []))
         assert status == 0, err
-        assert f"2 cells, {done} of them done before" in out
+        assert f"2 cells, {done} of them done before" in out or (not done and "2 cells, on 2 cores" in out)
     status, _, err = run(folder, *arguments, "episodes=6", "seed=0..1", "out=at_once")
     assert status == 0, err
     assert without_seconds(folder / "grown" / "results.csv") == without_seconds(folder / "at_once" / "results.csv")
