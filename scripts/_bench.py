@@ -36,7 +36,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
         if task not in envs.TASKS:
             parser.error(f"unknown task {task!r}; tasks: {', '.join(envs.TASKS)}")
     for name, value in vars(args).items():
-        if isinstance(value, int) and value < 1:
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             parser.error(f"{name} is {value}; give 1 or more")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
