@@ -15,13 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rtc_bench import envs, policies
-from rtc_bench.common import devices
+from rtc_bench.common import devices, progress
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import evaluator, settings
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.strategies import base, registry
 
-DEFAULT_TASKS = ("grasp_easy", "cartpole_thrust", "mjc_half_cheetah", "h17_unicycle")
 STEPS, CHUNKS = 64, 8  # of a timing of the parts
 SECONDS = 4.0  # short cells are measured more often
 Part = Callable[[], object]
@@ -140,7 +139,7 @@ def measure(
 
 def main() -> None:
     """Measure, print and write."""
-    parser = _bench.task_parser(__doc__, DEFAULT_TASKS)
+    parser = _bench.task_parser(__doc__)
     parser.add_argument("--episodes", type=int, default=256, help="default 256")
     parser.add_argument("--repeats", type=int, default=3, help="default 3")
     args = _bench.parse(parser)
@@ -148,7 +147,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     strategies = {name: registry.build(name) for name in settings.STRATEGIES}
     rows: list[_bench.Measurement] = []
-    for task in args.tasks:
+    for task in progress.each("bench_evaluator", args.tasks, "tasks"):
         for row in measure(
             task,
             strategies,

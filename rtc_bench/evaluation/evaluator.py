@@ -49,6 +49,7 @@ MOST, FEWEST = (
     16,
 )  # at once on each device: beyond the former a GPU is full; below the latter memory is not the trouble
 SHARE = 0.9  # of a device's memory that a program may need
+LANES = 32  # narrower blocks are rounded differently by XLA on a CPU: results would hang on the number of devices
 BLOCK = 64  # episodes of a cycle together on a CPU: they stay in its cache, and whole blocks can be skipped
 
 
@@ -208,7 +209,7 @@ class Evaluator:
         policies = self.execution.prepared(policy)
         count = numbers.shape[0]
         blocks_are_skipped = jax.default_backend() == "cpu"  # a GPU plays all at once, and need not sort
-        block = BLOCK if blocks_are_skipped and count > BLOCK else count
+        block = min(BLOCK, -(-count // LANES) * LANES) if blocks_are_skipped else count
         batch = -(-count // block) * block
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.pad(numbers, (0, batch - count)))
         started = self.execution.start(policies, cell, keys)

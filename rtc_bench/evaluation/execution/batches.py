@@ -13,7 +13,7 @@ from rtc_bench.policies import flow
 from rtc_bench.strategies import base
 
 Episodes = Any  # the evaluator's carry, with ``run.state``
-PART = 8  # episodes that a CPU plans at a time: as fast each as many, and the others need not be
+PART = 4  # episodes that a CPU plans at a time: as fast each as many, and few are planned in vain
 OF_EPISODES = ("obs", "previous", "noise", "key", "ahead")  # what a request holds for each episode
 NUMBERS = ("delay", "horizon")  # what it holds for all of them; or, where delays vary, for each
 
