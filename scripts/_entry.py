@@ -103,7 +103,7 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
     from hydra.errors import HydraException
 
     arguments = _named(settings_class, arguments)
-    valid, groups = _keys(settings_class), _presets(config_name)
+    valid, groups = _keys(settings_class), _groups(config_name, settings_class)
     free = [name for name, info in valid.items() if info["free"]]
     overrides = []
     for argument in arguments:
@@ -119,7 +119,7 @@ def compose(config_name: str, settings_class: type[schema.Settings], arguments: 
             hint = shlex.quote(f"{key}=[{value}]")
             raise errors.ConfigError(f"{argument!r} is a list without brackets; write {hint}")
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
-        if override.key_or_group in groups:
+        if override.key_or_group == "preset":
             argument = f"{override.key_or_group}/{config_name}={argument.partition('=')[2]}"
         overrides.append(f"++{argument.lstrip('+')}" if added else argument)
     try:
@@ -214,10 +214,12 @@ def _keys(settings_class: type[schema.Settings], prefix: str = "") -> dict[str, 
     return keys
 
 
-def _presets(config_name: str) -> dict[str, list[str]]:
-    """The names of this script's presets under "preset", if it has any; hydra's group is preset/<script>."""
-    names = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
-    return {"preset": names} if names else {}
+def _groups(config_name: str, settings_class: type[schema.Settings]) -> dict[str, list[str]]:
+    """The words of hydra's groups: this script's presets, if it has any, which are preset/<script>; and launcher."""
+    settings = {field.name for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
+    folders = {"preset": CONFIGS / "preset" / config_name, **{name: CONFIGS / name for name in settings}}
+    groups = {name: sorted(path.stem for path in folder.glob("*.yaml")) for name, folder in folders.items()}
+    return {name: words for name, words in groups.items() if words}
 
 
 def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
@@ -232,7 +234,7 @@ def help_text(config_name: str, settings_class: type[schema.Settings]) -> str:
         head.append(line.removeprefix("#").removeprefix(" "))
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = hydra.compose(config_name)
-    rows = [(f"{name}=", "|".join(options), "") for name, options in _presets(config_name).items()]
+    rows = [(f"{name}=", "|".join(options), "") for name, options in _groups(config_name, settings_class).items()]
     for name, info in _keys(settings_class).items():
         if omegaconf.OmegaConf.is_missing(composed, name):
             default = "(required)"

@@ -8,12 +8,13 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from rtc_bench.common import devices, progress, schema
+from rtc_bench.common import devices, progress, schema, versions
 from rtc_bench.evaluation import evaluator, results, run_folder, settings, sweep_inputs
 from rtc_bench.evaluation.latency import schedule
+from rtc_bench.launching import cluster, units
 from rtc_bench.policies import foreign
 from rtc_bench.strategies import base, registry
 
@@ -59,6 +60,7 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     """Everything that can be refused is refused here: ConfigError, UnknownTask, UnknownStrategy and CheckpointError."""
     for spec in config.strategies:
         registry.check_spec(spec)
+    cluster.prepare(config.launcher)
     strategies = sweep_inputs.build_strategies(config)
     sweep_inputs.check_weights_folder(config, strategies)
     latency = schedule.build(config.delay_model, config.delay_estimate, config.delay_options)
@@ -84,51 +86,124 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     return PreparedSweep(config, task_policies, strategies, cells, identity, latency)
 
 
+class Played(NamedTuple):
+    """A seed's episodes of a cell."""
+
+    cell: results.Cell
+    span: run_folder.Span
+    outcomes: evaluator.Outcomes | str  # or why there are none
+    seconds: float
+    session: dict[str, str]  # what played them, see ``versions.collect``
+
+
+Missing = list[tuple[results.Cell, run_folder.Span]]
+
+
 def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> bool:
     """Play what is missing in a run folder, and cannot be taken from the ``lenders``; true if something was.
 
-    Raises ConfigError for the folder of another run.
+    Raises ConfigError for the folder of another run, and what a cluster raises.
     """
     run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity)
     run.borrow(sweep.cells, lenders)
     missing = run.missing(sweep.cells)
     done = len(sweep.cells) - len({cell for cell, _ in missing})
     print(f"{len(sweep.cells)} cells, {done} of them done before -> {folder}", flush=True)
-    _play(sweep, run, missing)
+    if missing:
+        _fill(sweep, run, missing)
     return bool(missing)
 
 
-def _play(sweep: PreparedSweep, run: run_folder.RunFolder, missing: list[tuple[results.Cell, run_folder.Span]]) -> None:
-    names = list(sweep.strategies)
-    # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
-    body_counts = {task: len(item.env.scene.moving) for task, item in sweep.task_policies.items()}
-    tasks = sorted(dict.fromkeys(cell[0] for cell, _ in missing), key=body_counts.__getitem__)
-    missing = sorted(missing, key=lambda item: tasks.index(item[0][0]))
-    evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
-    current_task, evaluate, failures = "", None, []
+def _fill(sweep: PreparedSweep, run: run_folder.RunFolder, missing: Missing) -> None:
+    failures, done = [], 0
     with progress.bar("sweep", len(missing)) as advance:
-        for done, ((task, name, delay, horizon), span) in enumerate(missing):
-            advance(done, len(missing), f"{task} {name} d={delay} s={horizon}")
-            began = time.perf_counter()
-            if current_task != task:
-                current_task, evaluate = next(evaluators)
-            pair = {"delay": delay, "horizon": horizon}
-            episodes = {"seed": span.seed, "first": span.first, "episodes": span.count}
-            delays = {"delays": sweep.delays(task, delay, **episodes), "underrun": sweep.config.underrun}
-            call = functools.partial(evaluate, **pair, **episodes, **delays, strategy_index=names.index(name))
-            try:
-                outcomes = foreign.calling(sweep.task_policies[task].policy, call)
-            except evaluator.NotFinite as error:
-                failures.append(f"{task} {name} d={delay} s={horizon}: {error}")
-                continue
-            columns = {"task": task, "strategy": name, **pair, "seed": str(span.seed)}
-            columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
-            run.add(results.summarise(outcomes, **columns), outcomes, span.first)
-        advance(len(missing), len(missing))
+
+        def tell(note: str) -> None:
+            advance(done, len(missing), note)
+
+        launched = _play_on_cluster if sweep.config.launcher.is_ray else play
+        for played in launched(sweep, missing, tell):
+            task, name, delay, horizon = played.cell
+            if isinstance(played.outcomes, str):
+                failures.append(f"{task} {name} d={delay} s={horizon}: {played.outcomes}")
+            else:
+                columns = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
+                columns |= {"seed": str(played.span.seed), "policy": sweep.task_policies[task].label}
+                row = results.summarise(played.outcomes, **columns, seconds=played.seconds)
+                run.record_session(played.session)
+                run.add(row, played.outcomes, played.span.first)
+            done += 1
+        advance(done, len(missing))
     if failures:
         others = f" (and {len(failures) - 1} more cells)" if len(failures) > 1 else ""
         remedy = "its episodes are not counted; mend the strategy, its options or the policy"
         raise evaluator.NotFinite(f"{failures[0]}{others}; {remedy}")
+
+
+def _silent(note: str) -> None:
+    del note
+
+
+def play(sweep: PreparedSweep, missing: Missing, tell: Callable[[str], None] = _silent) -> Iterator[Played]:
+    """Play these cells, here. ``tell`` hears which one is next."""
+    session, names = versions.collect(), list(sweep.strategies)
+    # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
+    tasks = sorted(dict.fromkeys(cell[0] for cell, _ in missing), key=lambda task: _body_count(sweep, task))
+    missing = sorted(missing, key=lambda item: tasks.index(item[0][0]))
+    evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
+    current_task, evaluate = "", None
+    for cell, span in missing:
+        task, name, delay, horizon = cell
+        tell(f"{task} {name} d={delay} s={horizon}")
+        began = time.perf_counter()
+        if current_task != task:
+            current_task, evaluate = next(evaluators)
+        episodes = {"seed": span.seed, "first": span.first, "episodes": span.count}
+        delays = {"delays": sweep.delays(task, delay, **episodes), "underrun": sweep.config.underrun}
+        pair = {"delay": delay, "horizon": horizon, "strategy_index": names.index(name)}
+        call = functools.partial(evaluate, **pair, **episodes, **delays)
+        outcomes: evaluator.Outcomes | str
+        try:
+            outcomes = foreign.calling(sweep.task_policies[task].policy, call)
+        except evaluator.NotFinite as error:
+            outcomes = str(error)
+        yield Played(cell, span, outcomes, time.perf_counter() - began, session)
+
+
+def _body_count(sweep: PreparedSweep, task: str) -> int:
+    return len(sweep.task_policies[task].env.scene.moving)
+
+
+def _play_on_cluster(sweep: PreparedSweep, missing: Missing, tell: Callable[[str], None]) -> Iterator[Played]:
+    """The same by workers, a task each: its strategies share a program. ``tell`` hears how the work stands."""
+    left = dict.fromkeys(missing)
+
+    def unit(number: int, part: Missing) -> units.Unit:
+        task = part[0][0][0]
+        sent = sweep._replace(task_policies={task: sweep.task_policies[task]})
+        return units.Unit(f"{task}, part {number}", lambda: (sent, [item for item in part if item in left]))
+
+    launcher = sweep.config.launcher
+    parts = list(enumerate(_parts(sweep, missing, cluster.connect(launcher).workers), start=1))
+    for _, played in units.run(play, [unit(number, part) for number, part in parts], launcher, tell):
+        del left[played.cell, played.span]
+        yield played
+
+
+LEAST_CELLS = 8  # of a part, since each part compiles the task's program
+
+
+def _parts(sweep: PreparedSweep, missing: Missing, workers: int) -> list[Missing]:
+    """What is missing of each task, in halves where workers would be idle; what takes longest comes first."""
+    by_task: dict[str, Missing] = {}
+    for cell, span in missing:
+        by_task.setdefault(cell[0], []).append((cell, span))
+    parts = list(by_task.values())
+    while len(parts) < workers and len(longest := max(parts, key=len)) >= 2 * LEAST_CELLS:
+        middle = len(longest) // 2
+        parts.remove(longest)
+        parts += [longest[:middle], longest[middle:]]
+    return sorted(parts, key=lambda part: (-_body_count(sweep, part[0][0][0]), -len(part)))
 
 
 def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterator[tuple[str, evaluator.Evaluator]]:

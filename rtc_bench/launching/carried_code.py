@@ -1,0 +1,83 @@
+"""A user's modules, taken along: those that this process has imported from files of his own, and importing them elsewhere."""
+
+import importlib.abc
+import importlib.machinery
+import pathlib
+import site
+import sys
+import sysconfig
+from collections.abc import Sequence
+from typing import NamedTuple
+
+PACKAGE = __name__.partition(".")[0]
+
+
+class Module(NamedTuple):
+    """A module as it was imported."""
+
+    name: str
+    file: str  # "" of a folder without __init__.py
+    source: bytes
+    folders: list[str] | None  # of a package: where its modules lay
+
+
+def collect() -> list[Module]:
+    """What has been imported that neither Python, nor an installed package, nor this one brings."""
+    installed = _installed()
+    modules = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        folders = list(getattr(module, "__path__", None) or []) or None
+        place = file or (folders or [""])[0]
+        if not place or name.partition(".")[0] in (PACKAGE, "__main__", "__mp_main__"):
+            continue
+        if file and not file.endswith(".py") or pathlib.Path(place).resolve().is_relative_to(sys.base_prefix):
+            continue
+        if any(pathlib.Path(place).resolve().is_relative_to(folder) for folder in installed):
+            continue
+        if not file or pathlib.Path(file).is_file():
+            source = pathlib.Path(file).read_bytes() if file else b""
+            modules.append(Module(name, file, source, folders))
+    return modules
+
+
+def _installed() -> set[str]:
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages()}
+    return {str(pathlib.Path(folder).resolve()) for folder in folders}
+
+
+def install(modules: Sequence[Module]) -> None:
+    """Have these modules imported from what was taken along; their file names stay those of the user's machine."""
+    sys.meta_path.insert(0, _Importer({module.name: module for module in modules}))
+
+
+class _Importer(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
+    def __init__(self, modules: dict[str, Module]):
+        self.modules = modules
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in self.modules:
+            return None
+        module = self.modules[fullname]
+        spec = importlib.machinery.ModuleSpec(fullname, self, origin=module.file or None)
+        spec.has_location = bool(module.file)
+        spec.submodule_search_locations = module.folders
+        return spec
+
+    def get_filename(self, fullname: str) -> str:
+        return self.modules[fullname].file
+
+    def get_source(self, fullname: str) -> str:
+        return importlib.util.decode_source(self.modules[fullname].source)
+
+    def is_package(self, fullname: str) -> bool:
+        return self.modules[fullname].folders is not None
+
+    def get_data(self, path: str) -> bytes:
+        """Of a module's file, as the loader of a file would have it."""
+        for module in self.modules.values():
+            if module.file == path:
+                return module.source
+        raise FileNotFoundError(f"{path}: only the code was taken along")
