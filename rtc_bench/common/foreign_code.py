@@ -1,8 +1,11 @@
 """Code of a user's own, by file or dotted path: how it is imported, and its errors told in one line with file and line."""
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import pathlib
+import pkgutil
 import re
 import sys
 import traceback
@@ -62,6 +65,12 @@ def _from_file(path: pathlib.Path) -> types.ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def sha256(cls: type) -> str:
+    """Of the file that a class stands in, also where it was sent and is no file."""
+    code = pkgutil.get_data(cls.__module__, pathlib.Path(inspect.getfile(cls)).name)
+    return hashlib.sha256(code or b"").hexdigest()
 
 
 def line_of(error: Exception, source: str) -> str:

@@ -1,7 +1,6 @@
 """From a sweep's settings to what it plays: each task's environment and policy, and the strategies."""
 
 import dataclasses
-import inspect
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 
 from rtc_bench import envs, policies
-from rtc_bench.common import devices, errors, files, schema
+from rtc_bench.common import devices, errors, files, foreign_code, schema
 from rtc_bench.envs import task_env
 from rtc_bench.evaluation import settings
 from rtc_bench.policies import checkpoint, flow, foreign
@@ -311,4 +310,4 @@ def code_digest(strategy: base.Strategy) -> str | None:
     """Of the file of a strategy from outside the package."""
     if not contract.is_foreign(strategy):
         return None
-    return files.sha256(pathlib.Path(inspect.getfile(type(strategy))))[:12]
+    return foreign_code.sha256(type(strategy))[:12]

@@ -2,6 +2,7 @@
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import pathlib
 import site
 import sys
@@ -31,7 +32,7 @@ def collect() -> list[Module]:
         place = file or (folders or [""])[0]
         if not place or name.partition(".")[0] in (PACKAGE, "__main__", "__mp_main__"):
             continue
-        if file and not file.endswith(".py") or pathlib.Path(place).resolve().is_relative_to(sys.base_prefix):
+        if (file and not file.endswith(".py")) or pathlib.Path(place).resolve().is_relative_to(sys.base_prefix):
             continue
         if any(pathlib.Path(place).resolve().is_relative_to(folder) for folder in installed):
             continue
@@ -54,6 +55,8 @@ def install(modules: Sequence[Module]) -> None:
 
 
 class _Importer(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
+    """Finds and loads modules that were taken along."""
+
     def __init__(self, modules: dict[str, Module]):
         self.modules = modules
 

@@ -4,6 +4,8 @@ import importlib.util
 import os
 import pathlib
 import socket
+import tempfile
+import warnings
 from typing import NamedTuple
 
 from rtc_bench.common import errors
@@ -11,10 +13,8 @@ from rtc_bench.launching import settings
 
 CONNECT_SECONDS = 10.0  # until a cluster must answer
 INSTALL = "pip install 'rtc-bench[cluster]'"
-CODE = {  # what workers get of this package: code; policies go along with the work
-    "py_modules": [str(pathlib.Path(__file__).resolve().parents[1])],
-    "excludes": ["**/*.safetensors", "**/__pycache__"],
-}
+PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+NOT_SENT = ["**/*.safetensors", "**/__pycache__"]  # policies go along with the work
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
 
 
@@ -67,17 +67,27 @@ def disconnect() -> None:
 def _init(address: str | None) -> None:
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": "FATAL"}
-    if address is None:
-        ray.init("local", runtime_env=CODE, include_dashboard=False, **quiet)
-        return
-    try:
-        ray.init(address, runtime_env=CODE, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
-        raise errors.ConfigError(
-            f"launcher.address={address}: no Ray cluster that can be used ({errors.first_line(error)}); "
-            "start one by `ray start --head`, or leave launcher.address= away"
-        ) from error
+    here = {"address": "local", "include_dashboard": False}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # JAX warns of any fork; but the new process becomes another program at once
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        (pathlib.Path(folder) / PACKAGE.name).symlink_to(PACKAGE)
+        # A working directory, since without one Ray has workers import from where this process does, whatever is there.
+        code = {"working_dir": folder, "excludes": NOT_SENT}
+        try:
+            ray.init(
+                **(here if address is None else {"address": address}),
+                runtime_env=code,
+                log_to_driver=False,
+                logging_level="FATAL",
+            )
+        except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
+            if address is None:
+                raise
+            raise errors.ConfigError(
+                f"launcher.address={address}: no Ray cluster that can be used ({errors.first_line(error)}); "
+                "start one by `ray start --head`, or leave launcher.address= away"
+            ) from error
 
 
 def _check_answers(address: str) -> None:

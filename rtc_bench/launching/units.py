@@ -13,7 +13,9 @@ class Unit(NamedTuple):
     """A piece of work."""
 
     name: str  # in messages
-    payload: Callable[[], tuple]  # what the work is called with; asked for at every try, since less is left to do by then
+    payload: Callable[
+        [], tuple
+    ]  # what the work is called with; asked for at every try, since less is left to do by then
 
 
 class WorkersDied(RuntimeError):
@@ -66,7 +68,7 @@ class _Run:
         if not capacity.gpus:
             environment["RTC_BENCH_DEVICES"] = str(launcher.cpus)
         resources = {"num_cpus": 1, "num_gpus": 1} if capacity.gpus else {"num_cpus": launcher.cpus}
-        self.worker = ray.remote(**resources, max_restarts=0)(worker.Worker)
+        self.worker = ray.remote(worker.Worker).options(max_restarts=0, **resources)
         self.common = sys.argv, environment, carried_code.collect()
         self.attempts: dict[Any, _Attempt] = {}  # by the answer that is waited for
         self.done = 0

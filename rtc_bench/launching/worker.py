@@ -23,10 +23,6 @@ class Worker:
     def __init__(self):
         self._results: Iterator[Any] = iter(())
 
-    def process(self) -> int:
-        """The process's number."""
-        return os.getpid()
-
     def start(
         self,
         arguments: Sequence[str],

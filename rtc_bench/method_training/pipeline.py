@@ -3,15 +3,19 @@
 import functools
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rtc_bench import envs
 from rtc_bench.common import devices, errors
 from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.evaluation import sweep_inputs
+from rtc_bench.launching import cluster, folders
 from rtc_bench.method_training import settings, stage
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import base, contract, registry
+
+MENDABLE = (checkpoint.CheckpointError, errors.ConfigError)
 
 
 class Unfinished(RuntimeError):
@@ -19,33 +23,94 @@ class Unfinished(RuntimeError):
 
 
 def train_methods(config: settings.TrainMethodConfig) -> None:
-    """Train what is missing, task by task. Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before
-    anything runs, and Unfinished after all tasks.
+    """Train what is missing, task by task; with launcher=ray each by a worker of its own.
+
+    Raises ConfigError, UnknownTask, UnknownStrategy and CheckpointError before anything runs, and Unfinished after all tasks.
     """
     sweep_config = _sweep_config(config)
     strategies = _strategies(config, sweep_config)
     paths = sweep_inputs.policy_sources(sweep_config)
+    cluster.prepare(config.launcher)
     devices.setup()
     task_policies = {task: sweep_inputs.load_task_policy(sweep_config, task, path) for task, path in paths.items()}
     for task_policy in task_policies.values():
         for strategy in filter(contract.is_foreign, strategies.values()):
             contract.check_training(strategy, task_policy.policy)
-    failed = []
+    failures: list[tuple[str, Exception]] = []
+    trainings = (_train_on_cluster if config.launcher.is_ray else _train_here)(config, strategies, task_policies)
+    for task, name, trained in trainings:
+        if isinstance(trained, Exception):
+            failures.append((f"{task}, {name}", trained))
+        else:
+            file = checkpoint.weights_file(config.out, stage.build_stage(strategies[name], config).name, task)
+            print(f"{task}, {name}: {_size(file)}, {trained:.0f} s -> {file}", flush=True)
+    count = len(paths) * len(strategies)
+    if failures and count == 1:
+        raise failures[0][1]
+    if failures:
+        told = " | ".join(f"{what}: {error}" for what, error in failures)
+        raise Unfinished(f"{len(failures)} of {count} failed. {told}")
+
+
+Trained = float | Exception  # seconds, or why not
+Strategies = Mapping[str, base.Strategy]
+TaskPolicies = Mapping[str, sweep_inputs.TaskPolicy]
+
+
+def _train_here(
+    config: settings.TrainMethodConfig, strategies: Strategies, task_policies: TaskPolicies
+) -> Iterator[tuple[str, str, Trained]]:
     for task, task_policy in task_policies.items():
-        sources = stage.Sources(config, task_policy)
+        for name, trained in _train_task(strategies, task_policy, config):
+            yield task, name, trained
+
+
+def _train_task(
+    strategies: Strategies, task_policy: sweep_inputs.TaskPolicy, config: settings.TrainMethodConfig
+) -> Iterator[tuple[str, Trained]]:
+    sources = stage.Sources(config, task_policy)
+    for name, strategy in strategies.items():
+        began = time.monotonic()
+        try:
+            contract.calling([strategy], functools.partial(stage.train, config, name, strategy, sources))
+            yield name, time.monotonic() - began
+        except MENDABLE as error:
+            yield name, error
+
+
+def _train_on_cluster(
+    config: settings.TrainMethodConfig, strategies: Strategies, task_policies: TaskPolicies
+) -> Iterator[tuple[str, str, Trained]]:
+    stages = []
+    for task, task_policy in task_policies.items():
+        sources, missing = stage.Sources(config, task_policy), {}
         for name, strategy in strategies.items():
-            began = time.monotonic()
             try:
-                train = functools.partial(stage.train, config, name, strategy, sources)
-                file = contract.calling([strategy], train)
-            except (checkpoint.CheckpointError, errors.ConfigError) as error:
-                if len(paths) * len(strategies) == 1:
-                    raise
-                failed.append(f"{task}, {name}: {error}")
-                continue
-            print(f"{task}, {name}: {_size(file)}, {time.monotonic() - began:.0f} s -> {file}", flush=True)
-    if failed:
-        raise Unfinished(f"{len(failed)} of {len(paths) * len(strategies)} failed. " + " | ".join(failed))
+                if not stage.is_trained(config, strategy, sources):
+                    missing[name] = strategy
+            except MENDABLE as error:
+                yield task, name, error
+        if missing:
+            function = functools.partial(_train_whole_task, missing, task_policy)
+            stages.append(folders.Stage(task, function, config, _inputs(config, task, missing)))
+    for ended_stage, ended in folders.run("methods", stages, config.launcher):
+        for name, trained in ended.value:
+            yield ended_stage.name, name, trained
+
+
+def _train_whole_task(*arguments: Any) -> list[tuple[str, Trained]]:
+    return list(_train_task(*arguments))
+
+
+def _inputs(config: settings.TrainMethodConfig, task: str, strategies: Strategies) -> dict[str, list[str]]:
+    """The files that training these strategies needs."""
+    stages = [stage.build_stage(strategy, config) for strategy in strategies.values()]
+    inputs = {"out": [f"{own.name}/{task}{ending}" for own in stages for ending in (".safetensors", stage.RESUME)]}
+    if any(own.source == base.DATA for own in stages):
+        inputs["data"] = [f"{task}/manifest.json", f"{task}/**/*.parquet"]
+    if any(own.source == base.ROLLOUTS for own in stages):
+        inputs["experts"] = [f"{task}/seed*.safetensors", f"{task}/checkpoints/seed*.safetensors"]
+    return inputs
 
 
 def _size(file: pathlib.Path) -> str:
@@ -62,9 +127,7 @@ def _sweep_config(config: settings.TrainMethodConfig) -> evaluation_settings.Swe
     )
 
 
-def _strategies(
-    config: settings.TrainMethodConfig, sweep_config: evaluation_settings.SweepConfig
-) -> Mapping[str, base.Strategy]:
+def _strategies(config: settings.TrainMethodConfig, sweep_config: evaluation_settings.SweepConfig) -> Strategies:
     for spec in sweep_config.strategies:
         registry.check_spec(spec)
     strategies = sweep_inputs.build_strategies(sweep_config)

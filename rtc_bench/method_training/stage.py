@@ -20,6 +20,7 @@ from rtc_bench.strategies import base, contract
 from rtc_bench.training import expert_data, experts, flow_training
 from rtc_bench.training import settings as training_settings
 
+RESUME = ".resume"  # how the files end that training goes on from
 ROUND = 500  # updates between resumable saves, at most
 
 
@@ -167,25 +168,13 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
 
     Raises ConfigError and CheckpointError.
     """
-    stage, task_policy = build_stage(strategy, config), sources.task_policy
-    task = task_policy.env.name
-    recipe = {
-        "policy": task_policy.digest,
-        "options": sweep_inputs.training_options(strategy),
-        "stage": dataclasses.asdict(stage),
-        "seed": config.seed,
-        **sources.identity(stage.source),
-    }
-    if code := sweep_inputs.code_digest(strategy):
-        recipe |= {"code": code, "class": sweep_inputs.foreign_class(strategy)}
-    path = checkpoint.weights_file(config.out, stage.name, task)
-    resume_file = path.with_name(f"{task}.resume")
-    initial = jax.eval_shape(strategy.initial_weights, task_policy.policy, jax.random.key(config.seed))
-    finished = _header_of(path)
-    if finished and _is_finished(checkpoint.load(path, kind="weights")[0], finished, recipe, initial):
+    stage, task_policy, task = build_stage(strategy, config), sources.task_policy, sources.task
+    recipe, path = _recipe(config, strategy, sources), checkpoint.weights_file(config.out, stage.name, sources.task)
+    resume_file = path.with_name(f"{task}{RESUME}")
+    if is_trained(config, strategy, sources):
         return path
     if "class" in recipe:
-        checkpoint.check_class(path, finished, recipe["class"])
+        checkpoint.check_class(path, _header_of(path), recipe["class"])
     trainer = MethodTrainer(
         strategy, stage, task_policy.policy, sources.of(stage.source), task_policy.env.own, config.seed
     )
@@ -222,6 +211,29 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
     return path
 
 
+def is_trained(config: settings.TrainMethodConfig, strategy: base.Strategy, sources: Sources) -> bool:
+    """Whether these weights are there already. Raises ConfigError and CheckpointError where a source is missing."""
+    path = checkpoint.weights_file(config.out, build_stage(strategy, config).name, sources.task)
+    recipe, finished = _recipe(config, strategy, sources), _header_of(path)
+    initial = jax.eval_shape(strategy.initial_weights, sources.task_policy.policy, jax.random.key(config.seed))
+    return bool(finished) and _is_finished(checkpoint.load(path, kind="weights")[0], finished, recipe, initial)
+
+
+def _recipe(config: settings.TrainMethodConfig, strategy: base.Strategy, sources: Sources) -> dict[str, Any]:
+    """All that decides the weights."""
+    stage = build_stage(strategy, config)
+    recipe = {
+        "policy": sources.task_policy.digest,
+        "options": sweep_inputs.training_options(strategy),
+        "stage": dataclasses.asdict(stage),
+        "seed": config.seed,
+        **sources.identity(stage.source),
+    }
+    if code := sweep_inputs.code_digest(strategy):
+        recipe |= {"code": code, "class": sweep_inputs.foreign_class(strategy)}
+    return recipe
+
+
 def _is_finished(arrays: dict, header: dict[str, Any], recipe: dict[str, Any], initial: Any) -> bool:
     """Whether weights are by this recipe, and such as the strategy begins with now, whose sizes may be its code's."""
     made_by = header["recipe"]
@@ -237,7 +249,7 @@ def _shapes(tree: Any) -> Any:
 def _header_of(path: pathlib.Path) -> dict[str, Any]:
     """Of a file that an earlier training left; empty where there is none, and for a damaged one, which will be replaced."""
     try:
-        return checkpoint.load(path, kind={".resume": "method-resume"}.get(path.suffix, "weights"))[1]
+        return checkpoint.load(path, kind={RESUME: "method-resume"}.get(path.suffix, "weights"))[1]
     except checkpoint.CheckpointError as error:
         if path.exists():
             print(f"{str(error).partition(';')[0]}; it is damaged, and will be replaced", flush=True)

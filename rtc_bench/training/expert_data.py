@@ -130,21 +130,18 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     """
     task = envs.tasks.check_name(config.task)
     devices.setup()
-    if config.min_solve_rate is None:
-        good = settings.GOOD_SOLVE_RATES.get(task, settings.GOOD_SOLVE_RATE)
-        config = dataclasses.replace(config, min_solve_rate=good)
-    members, records, expert_config = _load_experts(config, task)
-    shares = _shares([record["seed"] for record in records])
     folder = pathlib.Path(config.out) / task
     manifest_file = folder / "manifest.json"
-    made_by = _identity(config, members)
-    if manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by:
+    if is_recorded(config):
         _complete(folder)
         return manifest_file
+    members, records, expert_config = _load_experts(config, task)
+    shares = _shares([record["seed"] for record in records])
+    made_by = _identity(config, members)
     began = time.monotonic()
     env = envs.make(task, noise_std=config.noise_std)
     recorder = Recorder(env, expert_config)
-    _clear(folder)
+    clear(folder)
     parts: list[dict[str, Any]] = []
     step_count = episode_count = solved = 0
     total_disagreement = 0.0
@@ -186,7 +183,15 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     return manifest_file
 
 
-def _clear(folder: pathlib.Path) -> None:
+def is_recorded(config: settings.GenerateDataConfig) -> bool:
+    """Whether these data are there already. Raises UnknownTask, and CheckpointError if no expert is good enough."""
+    task = envs.tasks.check_name(config.task)
+    made_by = _identity(config, _load_experts(config, task)[0])
+    manifest_file = pathlib.Path(config.out) / task / "manifest.json"
+    return manifest_file.exists() and files.read_manifest(manifest_file, "made_by")["made_by"] == made_by
+
+
+def clear(folder: pathlib.Path) -> None:
     """Take away what an earlier recording left, the manifest first: without it nothing here counts as data."""
     (folder / "manifest.json").unlink(missing_ok=True)
     for path in folder.glob("part-*.parquet"):
@@ -226,9 +231,20 @@ def _moved(folder: pathlib.Path, part: dict[str, Any], name: str) -> dict[str, A
     return {**part, "file": name, "file_sha256": files.sha256(folder / name)}
 
 
+_FOLDERS = ("out", "experts", "launcher")  # settings that do not decide it
+
+
+def _with_bar(config: settings.GenerateDataConfig) -> settings.GenerateDataConfig:
+    """Settings that say how good an expert must be."""
+    if config.min_solve_rate is not None:
+        return config
+    good = settings.GOOD_SOLVE_RATES.get(config.task, settings.GOOD_SOLVE_RATE)
+    return dataclasses.replace(config, min_solve_rate=good)
+
+
 def _identity(config: settings.GenerateDataConfig, members: list[experts.Expert]) -> dict[str, Any]:
     """What decides a data set's content."""
-    chosen = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")}
+    chosen = {name: value for name, value in dataclasses.asdict(_with_bar(config)).items() if name not in _FOLDERS}
     digests = [experts.digest(member) for member in members]
     return {"drawn_for_each_episode": DRAWN_FOR_EACH_EPISODE, "settings": chosen, "experts": digests}
 
@@ -241,7 +257,7 @@ def _load_experts(
     That rate is by mean actions where these are recorded, else as the expert explored.
     """
     rate = "solve_rate" if config.sample in ("mean", 0) else "sampled_solve_rate"
-    selection = {"min_solve_rate": config.min_solve_rate, "rate": rate, "checkpoints": config.checkpoints}
+    selection = {"min_solve_rate": _with_bar(config).min_solve_rate, "rate": rate, "checkpoints": config.checkpoints}
     members, headers = experts.load(config.experts, task, **selection)
     members = [member._replace(action_std=_action_std(config, member)) for member in members]
     records = [{"seed": header["seed"], "steps": header["steps"], "solve_rate": header[rate]} for header in headers]
@@ -261,15 +277,20 @@ def _shares(seeds: list[int]) -> np.ndarray:
     return 1 / (counts * len(set(seeds)))
 
 
-def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, Any]]:
-    """A task's data and manifest, checksums verified. Raises ConfigError if something is missing or changed."""
+def read_manifest(folder: pathlib.Path | str, task: str) -> dict[str, Any]:
+    """Of a task's data. Raises ConfigError where there are none."""
     folder = pathlib.Path(folder) / task
     manifest_file = folder / "manifest.json"
     if not manifest_file.exists():
         remedy = f"make it with `python scripts/generate_data.py task={task}`"
         raise errors.ConfigError(f"{folder.absolute()}: no manifest.json, so no finished data set; {remedy}")
-    manifest = files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
-    table = pa.concat_tables([_read_part(folder, part) for part in manifest["parts"]])
+    return files.read_manifest(manifest_file, "parts", "solve_rate", "steps", "episodes")
+
+
+def load(folder: pathlib.Path | str, task: str) -> tuple[ExpertSteps, dict[str, Any]]:
+    """A task's data and manifest, checksums verified. Raises ConfigError if something is missing or changed."""
+    manifest = read_manifest(folder, task)
+    table = pa.concat_tables([_read_part(pathlib.Path(folder) / task, part) for part in manifest["parts"]])
     steps = ExpertSteps(
         columns.matrix(table["observation.state"]),
         columns.matrix(table["action"]),

@@ -201,7 +201,7 @@ class ExpertTrainer:
 
 
 SEARCH_SUMMARY = ("slowest", "simulated", "seconds")  # of search.SolutionPaths, kept beside its arrays
-NOT_DECIDING_AN_EXPERT = ("seeds", "seed", "out")  # settings that do not change an expert of a given seed
+NOT_DECIDING_AN_EXPERT = ("seeds", "seed", "out", "launcher")  # settings that do not change an expert of a given seed
 
 
 def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
@@ -318,13 +318,40 @@ def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
 
     Returns their files.
     """
-    devices.setup()
+    failure = None
+    if unfinished_seeds(config):
+        try:
+            train_seeds(config)
+        except errors.ConfigError as error:
+            failure = error
+        draw_curves(config)
+    if failure is not None:
+        raise failure
+    return [_expert_file(config, seed) for seed in _seeds(config)]
+
+
+def _seeds(config: settings.TrainExpertConfig) -> range:
+    return range(config.seed, config.seed + config.seeds)
+
+
+def unfinished_seeds(config: settings.TrainExpertConfig) -> list[int]:
+    """Those whose expert is not there yet. Raises UnknownTask."""
     envs.tasks.check_name(config.task)
-    seeds = range(config.seed, config.seed + config.seeds)
-    unfinished = [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
-    if unfinished:
-        _train(config, ExpertTrainer(config), unfinished)
-    return [_expert_file(config, seed) for seed in seeds]
+    return [seed for seed in _seeds(config) if not _finished(config, _expert_file(config, seed))]
+
+
+def train_seeds(config: settings.TrainExpertConfig) -> None:
+    """Train what is unfinished. Raises ConfigError for seeds whose weights have become inf or nan; the others are there."""
+    devices.setup()
+    if seeds := unfinished_seeds(config):
+        _train(config, ExpertTrainer(config), seeds)
+
+
+def draw_curves(config: settings.TrainExpertConfig) -> None:
+    """Draw how all seeds of the task have learned so far, beside their experts."""
+    points = learning_curves.read_logs(config.out, config.task)
+    evaluations = learning_curves.read_evaluations(config.out, config.task)
+    learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")
 
 
 def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
@@ -355,9 +382,6 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
     for training in trainings:
         if not training.diverged:
             training.finish(evaluate, config.eval_episodes)
-    points = learning_curves.read_logs(config.out, config.task)
-    evaluations = learning_curves.read_evaluations(config.out, config.task)
-    learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")
     if diverged := [str(training.seed) for training in trainings if training.diverged]:
         raise errors.ConfigError(
             f"{config.task}: the weights of seed {', '.join(diverged)} have become inf or nan; lower learning_rate="

@@ -133,10 +133,28 @@ def train(config: settings.TrainFlowConfig) -> pathlib.Path:
     task = envs.tasks.check_name(config.task)
     devices.setup()
     data, manifest = expert_data.load(config.data, task)
-    recipe = {"settings": _settings(config, _KEYS), "data": [part["sha256"] for part in manifest["parts"]]}
+    recipe = _recipe(config, manifest)
     card = {"interface": manifest["interface"]}
     card["data"] = {name: manifest[name] for name in ("steps", "episodes", "solve_rate")}
     return _train(config, lambda: FlowTrainer(config, data), recipe, card, functools.partial(solve_rate, config))
+
+
+def is_trained(config: settings.TrainFlowConfig) -> bool:
+    """Whether the policy of these settings is there already. Raises UnknownTask, and ConfigError if there are no data."""
+    manifest = expert_data.read_manifest(config.data, envs.tasks.check_name(config.task))
+    return _is_finished(_policy_file(config), _recipe(config, manifest))
+
+
+def _recipe(config: settings.TrainFlowConfig, manifest: dict[str, Any]) -> dict[str, Any]:
+    return {"settings": _settings(config, _KEYS), "data": [part["sha256"] for part in manifest["parts"]]}
+
+
+def _policy_file(config: settings.TrainFlowConfig) -> pathlib.Path:
+    return pathlib.Path(config.out) / config.task / f"{config.task}.safetensors"
+
+
+def _is_finished(policy_file: pathlib.Path, recipe: dict[str, Any]) -> bool:
+    return policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe
 
 
 def train_foreign(config: settings.TrainFlowConfig) -> pathlib.Path:
@@ -167,7 +185,13 @@ def train_foreign(config: settings.TrainFlowConfig) -> pathlib.Path:
     return _train(config, lambda: FlowTrainer(config, data, foreign=True), recipe, card, None)
 
 
-_KEYS = ("out", "data", "state_key", "action_key")  # settings that do not decide what is learned from the same data
+_KEYS = (
+    "out",
+    "data",
+    "state_key",
+    "action_key",
+    "launcher",
+)  # settings that do not decide what is learned from the same data
 _EVALUATION = ("flow_steps", "eval_every", "eval_episodes", "noise_std")
 
 
@@ -183,9 +207,9 @@ def _train(
     measure: Callable[[flow.FlowPolicy], float] | None,
 ) -> pathlib.Path:
     """The policy of a recipe, in ``<out>/<task>/<task>.safetensors``; ``measure`` is its solve rate, if any can be had."""
-    task, folder = config.task, pathlib.Path(config.out) / config.task
-    policy_file, resume_file = folder / f"{task}.safetensors", folder / "resume.safetensors"
-    if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
+    task, policy_file = config.task, _policy_file(config)
+    resume_file = policy_file.with_name("resume.safetensors")
+    if _is_finished(policy_file, recipe):
         return policy_file
     trainer = build_trainer()
     state, weak, log = trainer.initial_state(), None, []
