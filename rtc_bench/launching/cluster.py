@@ -12,6 +12,8 @@ from rtc_bench.common import errors
 from rtc_bench.launching import settings
 
 CONNECT_SECONDS = 10.0  # until a cluster must answer
+SETTINGS = b"\x04"  # the type of the frame that HTTP/2, and so gRPC, begins with on either side (RFC 9113, 3.4)
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 INSTALL = "pip install 'rtc-bench[cluster]'"
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 NOT_SENT = ["**/*.safetensors", "**/__pycache__"]  # policies go along with the work
@@ -98,12 +100,19 @@ def _check_answers(address: str) -> None:
             f"launcher.address={address} is no address; give ray://host:port, host:port (Ray's own is 6379) or auto"
         )
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as connection:
+            connection.sendall(GREETING)
+            reply = connection.recv(9)
     except (OSError, OverflowError) as error:
         raise errors.ConfigError(
             f"launcher.address={address}: nobody answers there ({errors.first_line(error)}); check the address, and "
             "`ray status` on that machine"
         ) from error
+    if reply[3:4] != SETTINGS and not os.environ.get("RAY_USE_TLS"):
+        raise errors.ConfigError(
+            f"launcher.address={address}: what answers there is no Ray; give Ray's own port, 6379 unless it was set, or "
+            "ray://host:10001"
+        )
 
 
 def _capacity(launcher: settings.LauncherConfig) -> Capacity:

@@ -4,22 +4,30 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import types
 
 import line_sweep
 import pytest
+import shift_strategy
+import track_files
 import track_stages
 import track_task
 
 from rtc_bench import envs
 from rtc_bench.common import errors
-from rtc_bench.evaluation import results, sweep
+from rtc_bench.evaluation import results, run_folder, sweep
+from rtc_bench.evaluation import settings as sweep_settings
 from rtc_bench.launching import cluster as clusters
 from rtc_bench.launching import settings, units
+from rtc_bench.method_training import pipeline as methods
+from rtc_bench.method_training import settings as method_settings
 from rtc_bench.policies import checkpoint
 from rtc_bench.strategies import contract
 from rtc_bench.training import expert_data, expert_training, flow_training, pipeline
@@ -35,6 +43,7 @@ def launcher(tmp_path_factory):
     from ray import cluster_utils
 
     before, environment = pathlib.Path.cwd(), os.environ.pop("PYTHONPATH", None)
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token there is in the user's home
     nodes = cluster_utils.Cluster()
     for name in ("head", "second"):
         os.chdir(tmp_path_factory.mktemp(name))
@@ -120,6 +129,50 @@ def test_what_cannot_be_sent_is_told(launcher):
         list(units.run(track_stages.die, [unit], launcher))
 
 
+@pytest.mark.parametrize(
+    ("address", "answer"),
+    [
+        ("localhost:1", "nobody answers there"),
+        ("ray://no.such.host.invalid:10001", "nobody answers there"),
+        ("head", "is no address; give ray://host:port"),
+        (None, "what answers there is no Ray"),
+    ],
+)
+def test_an_address_without_a_cluster_is_told_soon(address, answer):
+    began = time.monotonic()
+    with socket.create_server(("localhost", 0)) as server, pytest.raises(errors.ConfigError, match=answer):
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request"), daemon=True).start()
+        address = address or f"localhost:{server.getsockname()[1]}"
+        clusters.prepare(settings.LauncherConfig(address=address))
+    assert time.monotonic() - began < 30
+
+
+def test_without_ray_the_remedy_is_told(monkeypatch):
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(errors.ConfigError, match=r"not installed; pip install 'rtc-bench\[cluster\]'"):
+        clusters.prepare(settings.LauncherConfig("ray"))
+
+
+def test_a_worker_that_fits_no_node_is_refused(launcher):
+    with pytest.raises(errors.ConfigError, match=r"cpus=3: no node .* \(they have 2, 2\); give launcher\.cpus=2 or"):
+        clusters.connect(dataclasses.replace(launcher, cpus=3))
+
+
+def test_where_work_runs_names_no_run_folder():
+    one, other = (sweep_settings.SweepConfig(launcher=settings.LauncherConfig(name)) for name in ("local", "ray"))
+    assert sweep.run_folder_path(one) == sweep.run_folder_path(other)
+
+
+def test_tasks_are_played_in_parts_where_workers_would_be_idle(tmp_path):
+    own = line_sweep.prepared(tmp_path / "run")
+    missing = [(cell, run_folder.Span(seed, 0, 8)) for cell in own.cells for seed in (0, 1)]
+    for workers, sizes in ((1, [16, 16]), (2, [16, 16]), (3, [16, 8, 8]), (9, [8, 8, 8, 8])):
+        parts = sweep._parts(own, missing, workers)
+        assert [len(part) for part in parts] == sizes
+        assert sorted(item for part in parts for item in part) == sorted(missing)
+        assert all(len({cell[0] for cell, _ in part}) == 1 for part in parts)
+
+
 SEARCH = training_settings.SearchConfig(population=32, hold=4, successes=3, rounds=60, last_start=36)
 EXPERTS = {"envs": 16, "rollout": 16, "minibatches": 2, "epochs": 2, "width": 16, "steps": 16 * 16 * 4}
 EXPERTS |= {"eval_episodes": 8, "save_every": 2, "keep_every": 512, "seeds": 2, "search": SEARCH}
@@ -170,5 +223,27 @@ def content(path):
 
 def untimed(value):
     if isinstance(value, dict):
-        return {name: untimed(own) for name, own in value.items() if name not in ("seconds", "versions")}
+        return {
+            name: untimed(own) for name, own in value.items() if name not in ("seconds", "source_seconds", "versions")
+        }
     return [untimed(own) for own in value] if isinstance(value, list) else value
+
+
+def test_methods_are_those_of_a_local_run_and_a_strategy_of_ones_own_travels(launcher, tmp_path, monkeypatch, lenient):
+    def make(name, noise_std=0.0, **rest):
+        env = track_task.Track(noise_std, name=name)
+        env.scene = types.SimpleNamespace(moving=[0])
+        return env
+
+    monkeypatch.setattr(envs, "make", make)
+    track_files.save_policy(tmp_path / "policies" / f"{track_files.TASK}.safetensors")
+    track_files.write_data(tmp_path / "data" / track_files.TASK)
+    shutil.copy(shift_strategy.__file__, tmp_path / "own.py")
+    common = {"task": track_files.TASK, "strategy": f"{tmp_path}/own.py:Shift", "data": str(tmp_path / "data")}
+    common["policy"] = str(tmp_path / "policies")
+    for own in (settings.LauncherConfig(), launcher, launcher):  # the last finds all of it done
+        out = str(tmp_path / own.name / "flow")
+        methods.train_methods(method_settings.TrainMethodConfig(**common, out=out, launcher=own))
+    local, ray = (contents(tmp_path / name) for name in ("local", "ray"))
+    assert local.keys() == {"flow/shift/catapult.safetensors"}
+    assert local == ray
