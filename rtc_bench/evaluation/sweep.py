@@ -119,7 +119,8 @@ def _fill(sweep: PreparedSweep, run: run_folder.RunFolder, missing: Missing) -> 
     with progress.bar("sweep", len(missing)) as advance:
 
         def tell(note: str) -> None:
-            advance(done, len(missing), note)
+            if done < len(missing):
+                advance(done, len(missing), note)
 
         launched = _play_on_cluster if sweep.config.launcher.is_ray else play
         for played in launched(sweep, missing, tell):

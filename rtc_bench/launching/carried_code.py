@@ -4,7 +4,6 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import pathlib
-import site
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -29,24 +28,19 @@ def collect() -> list[Module]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
         folders = list(getattr(module, "__path__", None) or []) or None
-        place = file or (folders or [""])[0]
-        if not place or name.partition(".")[0] in (PACKAGE, "__main__", "__mp_main__"):
-            continue
-        if (file and not file.endswith(".py")) or pathlib.Path(place).resolve().is_relative_to(sys.base_prefix):
-            continue
-        if any(pathlib.Path(place).resolve().is_relative_to(folder) for folder in installed):
-            continue
-        if not file or pathlib.Path(file).is_file():
-            source = pathlib.Path(file).read_bytes() if file else b""
-            modules.append(Module(name, file, source, folders))
+        place = pathlib.Path(file or (folders or [""])[0]).resolve()
+        is_ours = name.partition(".")[0] in (PACKAGE, "__main__", "__mp_main__")
+        is_source = file.endswith(".py") if file else folders is not None
+        if is_source and not is_ours and place.exists() and not installed & {*place.parents}:
+            modules.append(Module(name, file, place.read_bytes() if file else b"", folders))
     return modules
 
 
-def _installed() -> set[str]:
-    paths = sysconfig.get_paths()
-    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    folders |= {*site.getsitepackages(), site.getusersitepackages()}
-    return {str(pathlib.Path(folder).resolve()) for folder in folders}
+def _installed() -> set[pathlib.Path]:
+    """Folders of Python's own modules, and those that packages are installed in, wherever they are."""
+    standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    sites = {folder for folder in sys.path if folder and any(pathlib.Path(folder).glob("*.dist-info"))}
+    return {pathlib.Path(folder).resolve() for folder in standard | sites}
 
 
 def install(modules: Sequence[Module]) -> None:

@@ -43,13 +43,15 @@ def run(title: str, stages: Sequence[Stage], launcher: settings.LauncherConfig) 
     with progress.bar(title, len(stages)) as advance:
 
         def tell(note: str) -> None:
-            advance(ended, len(stages), note)
+            if ended < len(stages):
+                advance(ended, len(stages), note)
 
         sent = [units.Unit(stage.name, lambda stage=stage: _payload(stage)) for stage in stages]
         for unit, result in units.run(_work, sent, launcher, tell):
             stage = by_name[unit.name]
             if isinstance(result, Ended):
                 ended += 1
+                advance(ended, len(stages))
                 yield stage, result
             else:
                 _write(pathlib.Path(stage.config.out), result)

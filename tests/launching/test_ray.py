@@ -140,10 +140,11 @@ def test_what_cannot_be_sent_is_told(launcher):
 )
 def test_an_address_without_a_cluster_is_told_soon(address, answer):
     began = time.monotonic()
-    with socket.create_server(("localhost", 0)) as server, pytest.raises(errors.ConfigError, match=answer):
+    with socket.create_server(("localhost", 0)) as server:
         threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request"), daemon=True).start()
-        address = address or f"localhost:{server.getsockname()[1]}"
-        clusters.prepare(settings.LauncherConfig(address=address))
+        own = settings.LauncherConfig(address=address or f"localhost:{server.getsockname()[1]}")
+        with pytest.raises(errors.ConfigError, match=answer):
+            clusters.prepare(own)
     assert time.monotonic() - began < 30
 
 
