@@ -179,14 +179,15 @@ def _play_on_cluster(sweep: PreparedSweep, missing: Missing, tell: Callable[[str
     """The same by workers, a task each: its strategies share a program. ``tell`` hears how the work stands."""
     left = dict.fromkeys(missing)
 
-    def unit(number: int, part: Missing) -> units.Unit:
-        task = part[0][0][0]
+    def unit(part: Missing) -> units.Unit:
+        (task, name, delay, horizon), _ = part[0]
         sent = sweep._replace(task_policies={task: sweep.task_policies[task]})
-        return units.Unit(f"{task}, part {number}", lambda: (sent, [item for item in part if item in left]))
+        first = f"{task}, {len(part)} cells from {name} d={delay} s={horizon} on"
+        return units.Unit(first, lambda: (sent, [item for item in part if item in left]))
 
     launcher = sweep.config.launcher
-    parts = list(enumerate(_parts(sweep, missing, cluster.connect(launcher).workers), start=1))
-    for _, played in units.run(play, [unit(number, part) for number, part in parts], launcher, tell):
+    parts = _parts(sweep, missing, cluster.connect(launcher).workers)
+    for _, played in units.run(play, list(map(unit, parts)), launcher, tell):
         del left[played.cell, played.span]
         yield played
 

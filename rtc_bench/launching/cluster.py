@@ -69,6 +69,8 @@ def disconnect() -> None:
 def _init(address: str | None) -> None:
     import ray
 
+    # Ray has no setting that keeps back what it tells of workers that died; ``units`` says it in a line.
+    ray._private.worker.print_to_stdstream = lambda *args, **kwargs: None
     here = {"address": "local", "include_dashboard": False}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # JAX warns of any fork; but the new process becomes another program at once

@@ -29,8 +29,8 @@ def train_methods(config: settings.TrainMethodConfig) -> None:
     """
     sweep_config = _sweep_config(config)
     strategies = _strategies(config, sweep_config)
-    paths = sweep_inputs.policy_sources(sweep_config)
     cluster.prepare(config.launcher)
+    paths = sweep_inputs.policy_sources(sweep_config)
     devices.setup()
     task_policies = {task: sweep_inputs.load_task_policy(sweep_config, task, path) for task, path in paths.items()}
     for task_policy in task_policies.values():
