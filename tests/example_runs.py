@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 
-from rtc_bench.common import statistics
-from rtc_bench.common import versions
+from rtc_bench.common import statistics, versions
 from rtc_bench.evaluation import results, run_folder
 
 
