@@ -12,9 +12,7 @@ class LauncherConfig(schema.Settings):
     """Where work runs: in this process, or on a Ray cluster."""
 
     name: str = "local"  # local (this process), or ray
-    address: str | None = (
-        None  # ray://host:port, host:port or auto (found here); null: RAY_ADDRESS, or a Ray of its own
-    )
+    address: str | None = None  # ray://host:port, host:port or auto; null: RAY_ADDRESS, or a Ray of its own
     cpus: int = 2  # cores of a worker on a cluster without GPUs; else a worker has one GPU
     tries: int = 3  # of a piece of work whose workers die before they give a result
 
