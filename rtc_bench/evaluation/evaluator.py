@@ -44,10 +44,7 @@ class Outcomes(NamedTuple):
 
 LAST = 2**30  # a sorting key
 BATCH = 512  # episodes at once, of all devices together, where a device does not say how much memory it has
-MOST, FEWEST = (
-    16384,
-    16,
-)  # at once on each device: beyond the former a GPU is full; below the latter memory is not the trouble
+MOST, FEWEST = 16384, 16  # at once on each device: more fill no GPU better; fewer are not what memory lacks
 SHARE = 0.9  # of a device's memory that a program may need
 LANES = 32  # narrower blocks are rounded differently by XLA on a CPU: results would hang on the number of devices
 BLOCK = 64  # episodes of a cycle together on a CPU: they stay in its cache, and whole blocks can be skipped
