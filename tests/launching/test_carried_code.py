@@ -33,7 +33,7 @@ try:
     mine.fail()
 except ValueError as error:
     frame = traceback.extract_tb(error.__traceback__)[-1]
-print(mine.value(), inspect.getfile(type(mine)), frame.filename, frame.line, foreign_code.sha256(type(mine)))
+print(mine.value(), inspect.getfile(type(mine)), frame.filename, frame.line, foreign_code.digest(type(mine)))
 """
 
 
@@ -51,7 +51,7 @@ def test_a_users_class_and_what_it_imports_are_elsewhere_what_they_are_here(tmp_
     names = {own.name for own in sent}
     assert {module.__name__, "helper_package", "helper_package.inner", "helper_package.later"} <= names
     assert not {name.partition(".")[0] for name in names} & {"rtc_bench", "jax", "numpy", "pytest", "pathlib"}
-    digest = foreign_code.sha256(module.Mine)
+    digest = foreign_code.digest(module.Mine)
     content = pickle.dumps((sent, pickle.dumps(module.Mine())))
     for path in tmp_path.rglob("*.py"):
         path.unlink()
