@@ -32,8 +32,12 @@ $(STAMP): requirements.lock pyproject.toml
 benchmark: $(STAMP) ## the laptop sweep: shipped policies, four strategies, d = 0..4; continues if interrupted
 	$(PY) scripts/sweep.py preset=laptop $(ARGS)
 
-test: $(STAMP) ## all tests, two files at a time
+test: $(STAMP) $(VENV)/.ready-cluster ## all tests, two files at a time
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+$(VENV)/.ready-cluster: requirements-cluster.lock $(STAMP)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-cluster.lock
+	@touch $@
 
 test-lerobot: $(STAMP) $(LEROBOT)/.ready ## extra: data sets to and from the package lerobot, in an environment of its own (7 GB on x86)
 	RTC_BENCH_LEROBOT=$(LEROBOT)/bin/python $(PY) -m pytest tests/training/test_lerobot_package.py $(ARGS)

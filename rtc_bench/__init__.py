@@ -3,6 +3,7 @@
 Rooms, in the order of their imports; each may import those above it, as far as its docstring says::
 
     common/       settings' checks, errors, devices, files, LeRobot's format, tables, statistics: what every room uses
+    launching/    units of work -> their results, from a Ray cluster
     envs/         task -> observation, reward            (a link to ../envs)
     policies/     observation -> action chunk            (a link to ../policies)
     strategies/   request -> the chunk to execute

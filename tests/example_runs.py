@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from rtc_bench.common import statistics
+from rtc_bench.common import statistics, versions
 from rtc_bench.evaluation import results, run_folder
 
 
@@ -30,6 +30,7 @@ def write(folder, rows=ROWS, identity=IDENTITY, delays=b"", **settings):
     """A run folder with these rows, and episodes that fit them; ``delays``: what the requests of each met."""
     run = run_folder.RunFolder(folder, {**SETTINGS, **settings}, identity)
     run.missing([row.cell for row in rows])
+    run.record_session(versions.collect())
     for row in rows:
         solved = np.arange(row.episodes) < round(row.solve_rate * row.episodes)
         ends = {"solved": solved, "total_reward": 2 * solved - 1, "length": np.full(row.episodes, 9)}

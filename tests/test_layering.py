@@ -12,13 +12,14 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAY_IMPORT = {  # from the ground up: a room imports only rooms above it in this table
     "common": (),
+    "launching": ("common",),
     "envs": (),
     "policies": ("common",),
     "strategies": ("common", "policies"),
     "realtime": ("common", "policies", "strategies"),
-    "evaluation": ("common", "envs", "policies", "strategies", "realtime"),
-    "training": ("common", "envs", "policies", "strategies", "evaluation"),
-    "method_training": ("common", "envs", "policies", "strategies", "evaluation", "training"),
+    "evaluation": ("common", "launching", "envs", "policies", "strategies", "realtime"),
+    "training": ("common", "launching", "envs", "policies", "strategies", "evaluation"),
+    "method_training": ("common", "launching", "envs", "policies", "strategies", "evaluation", "training"),
     "analysis": ("common", "evaluation"),
     "reporting": ("common", "envs", "policies", "strategies", "realtime", "evaluation", "analysis"),
     "commands": (
@@ -30,7 +31,7 @@ LINKS = ("envs", "policies")  # of the package, to folders beside it
 FILES = sorted(
     path for folder in ("envs", "policies", "rtc_bench", "scripts") for path in (ROOT / folder).rglob("*.py")
 )
-SLOW = {"gymnax", "kinetix", "jax2d"}  # seconds to import: only inside functions, and in the adapter
+SLOW = {"gymnax", "kinetix", "jax2d", "ray"}  # seconds to import: only inside functions, and in the adapter
 ENTRIES, LINES, FUNCTION_LINES = 12, 400, 60  # at most: in a folder, in a file, in a function (a screen)
 
 
@@ -90,6 +91,7 @@ def test_imports_run_one_way(path):
         assert packages <= {"numpy", "rtc_bench", *sys.stdlib_module_names}
     assert "wandb" not in imported or importer == "rtc_bench.reporting.wandb_logging"
     assert not imported & {"hydra", "omegaconf"} or importer == "rtc_bench.commands.command_line"
+    assert "ray" not in imported or importer.startswith("rtc_bench.launching.")
     if importer != "rtc_bench.envs.gymnax":
         assert not imports(path, only_top=True) & SLOW
 

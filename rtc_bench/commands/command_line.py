@@ -125,7 +125,7 @@ def compose(command: str, arguments: list[str]) -> schema.Settings:
 
     settings_class, config_name = _load(table.COMMANDS[command].settings), _config_name(command)
     arguments = _named(settings_class, arguments)
-    valid, groups = _keys(settings_class), _presets(config_name)
+    valid, groups = _keys(settings_class), _groups(config_name, settings_class)
     free = [name for name, info in valid.items() if info["free"]]
     overrides = []
     for argument in arguments:
@@ -141,7 +141,7 @@ def compose(command: str, arguments: list[str]) -> schema.Settings:
             hint = shlex.quote(f"{key}=[{value}]")
             raise errors.ConfigError(f"{argument!r} is a list without brackets; write {hint}")
         added = override.key_or_group.startswith(tuple(f"{name}." for name in free))
-        if override.key_or_group in groups:
+        if override.key_or_group == "preset":
             argument = f"{override.key_or_group}/{config_name}={argument.partition('=')[2]}"
         overrides.append(f"++{argument.lstrip('+')}" if added else argument)
     try:
@@ -240,10 +240,12 @@ def _config_name(command: str) -> str:
     return command.replace("-", "_")
 
 
-def _presets(config_name: str) -> dict[str, list[str]]:
-    """The names of this command's presets under "preset", if it has any; hydra's group is preset/<config>."""
-    names = sorted(path.stem for path in (CONFIGS / "preset" / config_name).glob("*.yaml"))
-    return {"preset": names} if names else {}
+def _groups(config_name: str, settings_class: type[schema.Settings]) -> dict[str, list[str]]:
+    """The words of hydra's groups: this command's presets, if it has any, which are preset/<config>; and launcher."""
+    settings = {field.name for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
+    folders = {"preset": CONFIGS / "preset" / config_name, **{name: CONFIGS / name for name in settings}}
+    groups = {name: sorted(path.stem for path in folder.glob("*.yaml")) for name, folder in folders.items()}
+    return {name: words for name, words in groups.items() if words}
 
 
 def _head(command: str) -> list[str]:
@@ -266,7 +268,7 @@ def help_text(command: str) -> str:
     settings_class, config_name = _load(table.COMMANDS[command].settings), _config_name(command)
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = hydra.compose(config_name)
-    rows = [(f"{name}=", "|".join(options), "") for name, options in _presets(config_name).items()]
+    rows = [(f"{name}=", "|".join(options), "") for name, options in _groups(config_name, settings_class).items()]
     for name, info in _keys(settings_class).items():
         if omegaconf.OmegaConf.is_missing(composed, name):
             default = "(required)"

@@ -78,6 +78,8 @@ def compare(
 def _settings(cls: type[settings.SweepConfig], out: Out, values: Mapping[str, Any], **strategies: Strategies) -> Any:
     """Checked settings; strategies become specs and options. Raises ConfigError."""
     values = {name: list(value) if isinstance(value, range) else value for name, value in values.items()}
+    if isinstance(values.get("launcher"), str):
+        values["launcher"] = {"name": values["launcher"]}
     wandb = values.get("wandb", {"mode": "disabled"})
     if not out and wandb != {"mode": "disabled"}:
         raise errors.ConfigError("wandb= is given, and no folder that keeps the run; give out= as well")

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import linecache
 import pathlib
+import pkgutil
 import re
 import sys
 import traceback
@@ -14,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rtc_bench.common import errors, files
+from rtc_bench.common import errors
 
 _REMEDIES = {  # what JAX raises -> what was done, and what to do
     "TracerBoolConversionError": "a Python branch on a traced value, as {traced}; use jnp.where",
@@ -80,7 +81,11 @@ def source_files(cls: type) -> list[str]:
 def digest(cls: type) -> str:
     """Of the file that a class stands in; in a notebook of its methods' cells, and its attributes. Raises ConfigError."""
     try:
-        return files.sha256(pathlib.Path(inspect.getfile(cls)))
+        path = pathlib.Path(inspect.getfile(cls))
+        code = (
+            None if cls.__module__ == "__main__" else pkgutil.get_data(cls.__module__, path.name)
+        )  # it may be no file
+        return hashlib.sha256(code or path.read_bytes()).hexdigest()
     except (TypeError, OSError):
         text = ""
     for part in (part for part in cls.__mro__ if part.__module__ == cls.__module__):

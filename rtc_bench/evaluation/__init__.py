@@ -2,5 +2,5 @@
 
 Enters: a ``SweepConfig``, and checkpoints. Leaves: results.csv, episodes/, config.yaml and manifest.json,
 the same read back, episodes replayed, and what a chunk costs.
-May import: common, envs, policies, strategies, realtime.
+May import: common, launching, envs, policies, strategies, realtime.
 """

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rtc_bench.common import errors, files, schema, versions
+from rtc_bench.common import errors, files, schema
 from rtc_bench.evaluation import episodes, results
 from rtc_bench.evaluation.latency import schedule
 from rtc_bench.strategies import registry
 
 # Settings that do not change a result. The batch does in the last bit of a sum, as the number of devices does, and is chosen
 # anew where memory runs out. Of weights the identity holds digests.
-NOT_DECIDING = ("out", "wandb", "weights", "batch")
+NOT_DECIDING = ("out", "wandb", "weights", "batch", "launcher")
 GROWING = ("episodes", "seed")  # settings that more of go on in the same folder
 # Settings of delay, and what stands for them in runs made before there were any.
 CONSTANT_DELAY = {"delay_model": "constant", "delay_estimate": "exact", "delay_options": {}, "underrun": "hold"}
@@ -176,6 +176,7 @@ class RunFolder:
         self.order: dict[results.Cell, int] = {}
         self.rows: dict[results.Cell, results.Row] = {}
         self.episodes: dict[results.Cell, episodes.Episodes] = {}
+        self.sessions: list[Mapping[str, Any]] = []  # recorded in the manifest by this one
         self.manifest = manifest = json.loads(json.dumps({"settings": settings, "identity": identity}))
         if self.manifest_file.exists():
             old = files.read_manifest(self.manifest_file, *manifest, "versions")
@@ -188,7 +189,7 @@ class RunFolder:
             self._grow(old, identity)
         elif not read_only:
             files.write_whole(self.folder / "config.yaml", _yaml(manifest["settings"]).encode())
-            files.write_manifest(self.manifest_file, {**manifest, "versions": [versions.collect()]})
+            files.write_manifest(self.manifest_file, {**manifest, "versions": []})
 
     @property
     def results_file(self) -> pathlib.Path:
@@ -227,7 +228,7 @@ class RunFolder:
             files.write_manifest(self.manifest_file, manifest)
 
     def missing(self, cells: Iterable[results.Cell]) -> list[tuple[results.Cell, Span]]:
-        """Fix the order of the table; returns what is still to run. Whatever code runs it goes into the manifest."""
+        """Fix the order of the table; returns what is still to run."""
         self.order = {cell: number for number, cell in enumerate(cells)}
         missing = []
         for cell in self.order:
@@ -238,9 +239,13 @@ class RunFolder:
                 for seed, count in counts.items()
                 if count < self.episodes_a_seed
             ]
-        if missing:
-            self._record_sessions([versions.collect()])
         return missing
+
+    def record_session(self, session: Mapping[str, Any]) -> None:
+        """Name what runs cells, see ``versions.collect``, in the manifest."""
+        if session not in self.sessions:
+            self._record_sessions([session])
+            self.sessions.append(session)
 
     def _record_sessions(self, sessions: Sequence[Mapping[str, Any]]) -> None:
         """Name the sessions that ran cells in the manifest."""

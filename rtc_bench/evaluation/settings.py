@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from rtc_bench import envs
 from rtc_bench.common import errors, schema
+from rtc_bench.launching import settings as launching
 
 WANDB_MODES = ("offline", "online", "disabled")
 HORIZON_WORDS = ("auto", "all")
@@ -59,6 +60,7 @@ class SweepConfig(schema.Settings):
     out: str | None = None  # run folder; null for one named after the settings
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
     wandb: WandbConfig = dataclasses.field(default_factory=WandbConfig)
+    launcher: launching.LauncherConfig = dataclasses.field(default_factory=launching.LauncherConfig)
 
     def __post_init__(self):
         schema.at_least(self, episodes=1, flow_steps=1, noise_std=0)

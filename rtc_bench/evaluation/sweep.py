@@ -8,12 +8,13 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rtc_bench.common import devices, progress, schema
+from rtc_bench.common import devices, progress, schema, versions
 from rtc_bench.evaluation import evaluator, plan, results, run_folder, settings, sweep_inputs
 from rtc_bench.evaluation.latency import schedule
+from rtc_bench.launching import cluster, units
 from rtc_bench.policies import foreign
 from rtc_bench.strategies import base, registry
 
@@ -60,6 +61,7 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     """Everything that can be refused is refused here: ConfigError, UnknownTask, UnknownStrategy and CheckpointError."""
     for spec in config.strategies:
         registry.check_spec(spec)
+    cluster.prepare(config.launcher)
     strategies = sweep_inputs.build_strategies(config)
     sweep_inputs.check_weights_folder(config, strategies)
     latency = schedule.build(config.delay_model, config.delay_estimate, config.delay_options)
@@ -85,15 +87,26 @@ def prepare(config: settings.SweepConfig) -> PreparedSweep:
     return PreparedSweep(config, task_policies, strategies, cells, identity, latency)
 
 
+class Played(NamedTuple):
+    """A seed's episodes of a cell."""
+
+    cell: results.Cell
+    span: run_folder.Span
+    outcomes: evaluator.Outcomes | str  # or why there are none
+    seconds: float
+    session: dict[str, str]  # what played them, see ``versions.collect``
+
+
 def fill_run_folder(sweep: PreparedSweep, folder: pathlib.Path, lenders: Iterable[pathlib.Path] = ()) -> bool:
     """Play what is missing in a run folder, and cannot be taken from the ``lenders``; true if something was.
 
-    Raises ConfigError for the folder of another run.
+    Raises ConfigError for the folder of another run, and what a cluster raises.
     """
     run = run_folder.RunFolder(folder, dataclasses.asdict(sweep.config), sweep.identity)
     own_plan = _plan(sweep, run, lenders)
     print(own_plan.line(), flush=True)
-    _play(sweep, run, own_plan)
+    if own_plan.missing:
+        _fill(sweep, run, own_plan)
     return bool(own_plan.missing)
 
 
@@ -107,45 +120,116 @@ def _plan(sweep: PreparedSweep, run: run_folder.RunFolder, lenders: Iterable[pat
     """In the order in which it is played."""
     run.borrow(sweep.cells, lenders)
     # Nothing can be played while the first task compiles: scenes of few bodies, which compile soon, come first.
-    body_counts = {task: len(item.env.scene.moving) for task, item in sweep.task_policies.items()}
-    tasks = sorted(sweep.task_policies, key=body_counts.__getitem__)
+    tasks = sorted(sweep.task_policies, key=functools.partial(_body_count, sweep))
     missing = sorted(run.missing(sweep.cells), key=lambda item: tasks.index(item[0][0]))
     estimate = plan.Estimate(sweep.config, sweep.task_policies, sweep.strategies, missing)
     return plan.SweepPlan(sweep.cells, missing, run.folder, estimate)
 
 
-def _play(sweep: PreparedSweep, run: run_folder.RunFolder, own_plan: plan.SweepPlan) -> None:
-    names, missing, estimate, work = list(sweep.strategies), own_plan.missing, own_plan.estimate, 0.0
-    tasks = list(dict.fromkeys(cell[0] for cell, _ in missing))
-    evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
-    current_task, evaluate, failures = "", None, []
-    with progress.bar("sweep", len(missing), "cells", work=estimate.work) as advance:
-        for done, (cell, span) in enumerate(missing):
-            task, name, delay, horizon = cell
-            began = time.perf_counter()
-            if current_task != task:
-                advance.wait(f"compiling {task}")
-                current_task, evaluate = next(evaluators)
-                work += estimate.compiling.get(task, 0.0)
-            advance(done, note=f"{task} {name} d={delay} s={horizon}", work=work)
-            work += estimate.cell(cell, span) or 0.0
-            pair = {"delay": delay, "horizon": horizon}
-            episodes = {"seed": span.seed, "first": span.first, "episodes": span.count}
-            delays = {"delays": sweep.delays(task, delay, **episodes), "underrun": sweep.config.underrun}
-            call = functools.partial(evaluate, **pair, **episodes, **delays, strategy_index=names.index(name))
-            try:
-                outcomes = foreign.calling(sweep.task_policies[task].policy, call)
-            except evaluator.NotFinite as error:
-                failures.append(f"{task} {name} d={delay} s={horizon}: {error}")
+def _body_count(sweep: PreparedSweep, task: str) -> int:
+    return len(sweep.task_policies[task].env.scene.moving)
+
+
+def _fill(sweep: PreparedSweep, run: run_folder.RunFolder, own_plan: plan.SweepPlan) -> None:
+    missing, estimate, is_ray = own_plan.missing, own_plan.estimate, sweep.config.launcher.is_ray
+    failures, done, work = [], 0, 0.0
+    # Workers compile side by side, out of sight.
+    with progress.bar("sweep", len(missing), "cells", work=estimate.seconds if is_ray else estimate.work) as advance:
+
+        def tell(note: str) -> None:
+            advance(done, note=note, work=work)
+
+        def wait(task: str) -> None:
+            nonlocal work
+            advance.wait(f"compiling {task}")
+            work += estimate.compiling.get(task, 0.0)
+
+        for played in _play_on_cluster(sweep, missing, tell) if is_ray else play(sweep, missing, tell, wait):
+            task, name, delay, horizon = played.cell
+            done += 1
+            work += estimate.cell(played.cell, played.span) or 0.0
+            if isinstance(played.outcomes, str):
+                failures.append(f"{task} {name} d={delay} s={horizon}: {played.outcomes}")
                 continue
-            columns = {"task": task, "strategy": name, **pair, "seed": str(span.seed)}
-            columns |= {"policy": sweep.task_policies[task].label, "seconds": time.perf_counter() - began}
-            run.add(results.summarise(outcomes, **columns), outcomes, span.first)
-        advance(len(missing), work=work)
+            columns = {"task": task, "strategy": name, "delay": delay, "horizon": horizon}
+            columns |= {"seed": str(played.span.seed), "policy": sweep.task_policies[task].label}
+            run.record_session(played.session)
+            row = results.summarise(played.outcomes, **columns, seconds=played.seconds)
+            run.add(row, played.outcomes, played.span.first)
+        advance(done, work=work)
     if failures:
         others = f" (and {len(failures) - 1} more cells)" if len(failures) > 1 else ""
         remedy = "its episodes are not counted; mend the strategy, its options or the policy"
         raise evaluator.NotFinite(f"{failures[0]}{others}; {remedy}")
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+def play(
+    sweep: PreparedSweep,
+    missing: Sequence[plan.Missing],
+    tell: Callable[[str], None] = _silent,
+    wait: Callable[[str], None] = _silent,
+) -> Iterator[Played]:
+    """Play these cells, here, task by task. ``tell`` hears which one is next, ``wait`` whose program is waited for."""
+    session, names = versions.collect(), list(sweep.strategies)
+    tasks = list(dict.fromkeys(cell[0] for cell, _ in missing))
+    evaluators = _evaluators(sweep, tasks, max((span.count for _, span in missing), default=0))
+    current_task, evaluate = "", None
+    for cell, span in missing:
+        task, name, delay, horizon = cell
+        began = time.perf_counter()
+        if current_task != task:
+            wait(task)
+            current_task, evaluate = next(evaluators)
+        tell(f"{task} {name} d={delay} s={horizon}")
+        episodes = {"seed": span.seed, "first": span.first, "episodes": span.count}
+        delays = {"delays": sweep.delays(task, delay, **episodes), "underrun": sweep.config.underrun}
+        pair = {"delay": delay, "horizon": horizon, "strategy_index": names.index(name)}
+        call = functools.partial(evaluate, **pair, **episodes, **delays)
+        outcomes: evaluator.Outcomes | str
+        try:
+            outcomes = foreign.calling(sweep.task_policies[task].policy, call)
+        except evaluator.NotFinite as error:
+            outcomes = str(error)
+        yield Played(cell, span, outcomes, time.perf_counter() - began, session)
+
+
+def _play_on_cluster(
+    sweep: PreparedSweep, missing: Sequence[plan.Missing], tell: Callable[[str], None]
+) -> Iterator[Played]:
+    """The same by workers, a task each: its strategies share a program. ``tell`` hears how the work stands."""
+    left = dict.fromkeys(missing)
+
+    def unit(part: Sequence[plan.Missing]) -> units.Unit:
+        (task, name, delay, horizon), _ = part[0]
+        sent = sweep._replace(task_policies={task: sweep.task_policies[task]})
+        first = f"{task}, {len(part)} cells from {name} d={delay} s={horizon} on"
+        return units.Unit(first, lambda: (sent, [item for item in part if item in left]))
+
+    launcher = sweep.config.launcher
+    parts = _parts(sweep, missing, cluster.connect(launcher).workers)
+    for _, played in units.run(play, list(map(unit, parts)), launcher, tell):
+        del left[played.cell, played.span]
+        yield played
+
+
+LEAST_CELLS = 8  # of a part, since each part compiles the task's program
+
+
+def _parts(sweep: PreparedSweep, missing: Sequence[plan.Missing], workers: int) -> list[list[plan.Missing]]:
+    """What is missing of each task, in halves where workers would be idle; what takes longest comes first."""
+    by_task: dict[str, list[plan.Missing]] = {}
+    for cell, span in missing:
+        by_task.setdefault(cell[0], []).append((cell, span))
+    parts = list(by_task.values())
+    while len(parts) < workers and len(longest := max(parts, key=len)) >= 2 * LEAST_CELLS:
+        middle = len(longest) // 2
+        parts.remove(longest)
+        parts += [longest[:middle], longest[middle:]]
+    return sorted(parts, key=lambda part: (-_body_count(sweep, part[0][0][0]), -len(part)))
 
 
 def _evaluators(sweep: PreparedSweep, tasks: list[str], episodes: int) -> Iterator[tuple[str, evaluator.Evaluator]]:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from rtc_bench.common import errors, schema
+from rtc_bench.launching import settings as launching
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainMethodConfig(schema.Settings):
     seed: int = 0
     options: dict = dataclasses.field(default_factory=dict)  # strategy name -> its settings
     out: str = "runs/methods"
+    launcher: launching.LauncherConfig = dataclasses.field(default_factory=launching.LauncherConfig)
 
     def __post_init__(self):
         schema.at_least(self, rollout_steps=1, noise_std=0)

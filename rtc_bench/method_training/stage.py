@@ -20,7 +20,9 @@ from rtc_bench.strategies import base, contract
 from rtc_bench.training import expert_data, experts, flow_training
 from rtc_bench.training import settings as training_settings
 
+RESUME = ".resume"  # how the files end that training goes on from
 ROUND = 500  # updates between resumable saves, at most
+LAST_SHARE = 0.01  # of a training whose rounds are done, and whose weights are not written yet
 
 
 class MethodTrainingState(NamedTuple):
@@ -174,7 +176,7 @@ def train(config: settings.TrainMethodConfig, name: str, strategy: base.Strategy
     stage, task_policy, task = build_stage(strategy, config), sources.task_policy, sources.task
     recipe = _recipe(config, strategy, stage, sources)
     path = checkpoint.weights_file(config.out, stage.name, task)
-    resume_file = path.with_name(f"{task}.resume")
+    resume_file = path.with_name(f"{task}{RESUME}")
     finished = _header_of(path)
     if _is_finished(path, finished, recipe, _initial(config, strategy, task_policy)):
         return path
@@ -224,12 +226,12 @@ def share_left(config: settings.TrainMethodConfig, strategy: base.Strategy, sour
     path = checkpoint.weights_file(config.out, stage.name, sources.task)
     if _is_finished(path, _header_of(path), recipe, initial):
         return 0.0
-    begun = _header_of(path.with_name(f"{sources.task}.resume"))
+    begun = _header_of(path.with_name(f"{sources.task}{RESUME}"))
     if begun.get("recipe") != recipe:
         return 1.0
     length = 1 if stage.source == base.DATA else sources.task_policy.policy.config.horizon  # of a moment, control steps
     updates = max(1, sources.steps(stage.source) // length // stage.batch)
-    return max(0.0, 1 - len(begun["log"]) / (stage.epochs * -(-updates // ROUND)))
+    return max(LAST_SHARE, 1 - len(begun["log"]) / (stage.epochs * -(-updates // ROUND)))
 
 
 def _recipe(
@@ -273,7 +275,7 @@ def _shapes(tree: Any) -> Any:
 def _header_of(path: pathlib.Path) -> dict[str, Any]:
     """Of a file that an earlier training left; empty where there is none, and for a damaged one, which will be replaced."""
     try:
-        return checkpoint.load(path, kind={".resume": "method-resume"}.get(path.suffix, "weights"))[1]
+        return checkpoint.load(path, kind={RESUME: "method-resume"}.get(path.suffix, "weights"))[1]
     except checkpoint.CheckpointError as error:
         if path.exists():
             print(f"{str(error).partition(';')[0]}; it is damaged, and will be replaced", flush=True)

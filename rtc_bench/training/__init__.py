@@ -3,5 +3,5 @@
 Enters: a task's name, or a LeRobot data set for a flow policy alone. Leaves: runs/experts, data (LeRobot data
 sets, too) and runs/flow; ``publishing`` makes finished policies the shipped ones.
 Policies are measured by the evaluator that will play them, so this room stands after evaluation.
-May import: common, envs, policies, strategies, evaluation.
+May import: common, launching, envs, policies, strategies, evaluation.
 """

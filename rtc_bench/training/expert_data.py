@@ -163,7 +163,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     began = time.monotonic()
     env = envs.make(task, noise_std=config.noise_std)
     recorder = Recorder(env, expert_config)
-    _clear(folder)
+    clear(folder)
     parts: list[dict[str, Any]] = []
     step_count = episode_count = solved = 0
     total_disagreement = 0.0
@@ -206,7 +206,7 @@ def generate(config: settings.GenerateDataConfig) -> pathlib.Path:
     return manifest_file
 
 
-def _clear(folder: pathlib.Path) -> None:
+def clear(folder: pathlib.Path) -> None:
     """Take away what an earlier recording left, the manifest first: without it nothing here counts as data."""
     (folder / "manifest.json").unlink(missing_ok=True)
     for path in folder.glob("part-*.parquet"):
@@ -246,9 +246,12 @@ def _moved(folder: pathlib.Path, part: dict[str, Any], name: str) -> dict[str, A
     return {**part, "file": name, "file_sha256": files.sha256(folder / name)}
 
 
+_FOLDERS = ("out", "experts", "launcher")  # settings that do not decide it
+
+
 def _identity(config: settings.GenerateDataConfig, members: list[experts.Expert]) -> dict[str, Any]:
     """What decides a data set's content."""
-    chosen = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "experts")}
+    chosen = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FOLDERS}
     digests = [experts.digest(member) for member in members]
     return {"drawn_for_each_episode": DRAWN_FOR_EACH_EPISODE, "settings": chosen, "experts": digests}
 

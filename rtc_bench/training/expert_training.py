@@ -201,7 +201,7 @@ class ExpertTrainer:
 
 
 SEARCH_SUMMARY = ("slowest", "simulated", "seconds")  # of search.SolutionPaths, kept beside its arrays
-NOT_DECIDING_AN_EXPERT = ("seeds", "seed", "out")  # settings that do not change an expert of a given seed
+NOT_DECIDING_AN_EXPERT = ("seeds", "seed", "out", "launcher")  # settings that do not change an expert of a given seed
 
 
 def load_or_find_solutions(config: settings.TrainExpertConfig, seed: int) -> search.SolutionPaths:
@@ -243,12 +243,8 @@ class _SeedTraining:
     def __init__(self, config: settings.TrainExpertConfig, trainer: ExpertTrainer, seed: int):
         paths = load_or_find_solutions(config, seed)
         self.seconds = paths.seconds  # the search, and this seed's share of training
-        self.expert_file, self.seed, self.trainer, self.settings = (
-            _expert_file(config, seed),
-            seed,
-            trainer,
-            _deciding_settings(config),
-        )
+        self.expert_file, self.settings = _expert_file(config, seed), _deciding_settings(config)
+        self.seed, self.trainer = seed, trainer
         self.search_steps = paths.simulated
         self.resume_file, self.log_file = self.expert_file.with_suffix(".resume"), self.expert_file.with_suffix(".csv")
         self.state, self.iterations = trainer.initial_state(seed, paths), 0
@@ -319,26 +315,48 @@ def train(config: settings.TrainExpertConfig) -> list[pathlib.Path]:
 
     Returns their files.
     """
-    devices.setup()
-    envs.tasks.check_name(config.task)
-    if seeds := unfinished_seeds(config):
-        _train(config, ExpertTrainer(config), seeds)
-    return [_expert_file(config, seed) for seed in range(config.seed, config.seed + config.seeds)]
+    failure = None
+    if unfinished_seeds(config):
+        try:
+            train_seeds(config)
+        except errors.ConfigError as error:
+            failure = error
+        draw_curves(config)
+    if failure is not None:
+        raise failure
+    return [_expert_file(config, seed) for seed in _seeds(config)]
+
+
+def _seeds(config: settings.TrainExpertConfig) -> range:
+    return range(config.seed, config.seed + config.seeds)
 
 
 def unfinished_seeds(config: settings.TrainExpertConfig) -> list[int]:
-    """Seeds whose experts are not there yet, or were trained by other settings."""
-    seeds = range(config.seed, config.seed + config.seeds)
-    return [seed for seed in seeds if not _finished(config, _expert_file(config, seed))]
+    """Seeds whose experts are not there yet, or were trained by other settings. Raises UnknownTask."""
+    envs.tasks.check_name(config.task)
+    return [seed for seed in _seeds(config) if not _finished(config, _expert_file(config, seed))]
 
 
 def steps_trained(config: settings.TrainExpertConfig, seed: int) -> int:
     """Control steps that a seed's last save has; 0 where there is none by these settings."""
     resume_file = _expert_file(config, seed).with_suffix(".resume")
     header = checkpoint.read_header(resume_file) if resume_file.exists() else {}
-    return (
-        header["iterations"] * config.envs * config.rollout if header.get("config") == _deciding_settings(config) else 0
-    )
+    is_same = header.get("config") == _deciding_settings(config)
+    return header["iterations"] * config.envs * config.rollout if is_same else 0
+
+
+def train_seeds(config: settings.TrainExpertConfig) -> None:
+    """Train what is unfinished. Raises ConfigError for seeds whose weights have become inf or nan; the others are there."""
+    devices.setup()
+    if seeds := unfinished_seeds(config):
+        _train(config, ExpertTrainer(config), seeds)
+
+
+def draw_curves(config: settings.TrainExpertConfig) -> None:
+    """Draw how all seeds of the task have learned so far, beside their experts."""
+    points = learning_curves.read_logs(config.out, config.task)
+    evaluations = learning_curves.read_evaluations(config.out, config.task)
+    learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")
 
 
 def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: list[int]) -> None:
@@ -373,9 +391,6 @@ def _train(config: settings.TrainExpertConfig, trainer: ExpertTrainer, seeds: li
             advance.wait(f"seed {training.seed}")
             training.finish(evaluate, config.eval_episodes)
             advance(number + 1)
-    points = learning_curves.read_logs(config.out, config.task)
-    evaluations = learning_curves.read_evaluations(config.out, config.task)
-    learning_curves.plot(points, evaluations, pathlib.Path(config.out) / config.task / "curves.png")
     if diverged := [str(training.seed) for training in trainings if training.diverged]:
         raise errors.ConfigError(
             f"{config.task}: the weights of seed {', '.join(diverged)} have become inf or nan; lower learning_rate="

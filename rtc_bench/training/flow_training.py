@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from rtc_bench import envs
-from rtc_bench.common import costs, devices, errors, progress, schema, versions
+from rtc_bench.common import devices, errors, progress, schema, versions
 from rtc_bench.common.lerobot import reader
 from rtc_bench.evaluation import evaluator
 from rtc_bench.policies import checkpoint, flow, normalised
@@ -143,15 +143,22 @@ def _recipe(config: settings.TrainFlowConfig, manifest: dict[str, Any]) -> dict[
     return {"settings": _settings(config, _KEYS), "data": [part["sha256"] for part in manifest["parts"]]}
 
 
-def epochs_trained(config: settings.TrainFlowConfig) -> tuple[int, int]:
-    """Epochs that are done of a task's policy, and the control steps of each. Raises UnknownTask and ConfigError."""
-    task = envs.tasks.check_name(config.task)
-    manifest = expert_data.read_manifest(config.data, task)
-    recipe, (policy_file, resume_file) = _recipe(config, manifest), _files(config)
-    if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
-        return config.epochs, manifest["steps"]
+class Stand(NamedTuple):
+    """How far the training of a task's policy is."""
+
+    is_finished: bool
+    epochs: int  # that are done
+    steps: int  # control steps of an epoch
+
+
+def stand(config: settings.TrainFlowConfig) -> Stand:
+    """Raises UnknownTask and ConfigError."""
+    manifest = expert_data.read_manifest(config.data, envs.tasks.check_name(config.task))
+    recipe, (_, resume_file) = _recipe(config, manifest), _files(config)
+    if _is_finished(config, recipe):
+        return Stand(True, config.epochs, manifest["steps"])
     header = checkpoint.read_header(resume_file) if resume_file.exists() else {}
-    return len(header["log"]) if header.get("recipe") == recipe else 0, manifest["steps"]
+    return Stand(False, len(header["log"]) if header.get("recipe") == recipe else 0, manifest["steps"])
 
 
 def _files(config: settings.TrainFlowConfig) -> tuple[pathlib.Path, pathlib.Path]:
@@ -160,8 +167,22 @@ def _files(config: settings.TrainFlowConfig) -> tuple[pathlib.Path, pathlib.Path
     return folder / f"{config.task}.safetensors", folder / "resume.safetensors"
 
 
-def train_foreign(config: settings.TrainFlowConfig, *, dry_run: bool = False) -> pathlib.Path:
-    """The same for the LeRobot data set in the folder ``config.data``, under any name. There is no simulator to measure it in.
+def _is_finished(config: settings.TrainFlowConfig, recipe: dict[str, Any]) -> bool:
+    policy_file, _ = _files(config)
+    return policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe
+
+
+class ForeignData(NamedTuple):
+    """A LeRobot data set, as a policy learns from it."""
+
+    data: expert_data.ExpertSteps
+    recipe: dict[str, Any]
+    card: dict[str, Any]
+    is_finished: bool  # the policy is there
+
+
+def read_foreign(config: settings.TrainFlowConfig) -> ForeignData:
+    """The LeRobot data set in the folder ``config.data``, for a policy under any name.
 
     Actions are in the data's units, which may be pixels or radians. The policy learns them less their mean, over their
     standard deviation: as wide as the noise that flow matching begins with, and not at the mercy of the one wildest action,
@@ -185,15 +206,17 @@ def train_foreign(config: settings.TrainFlowConfig, *, dry_run: bool = False) ->
     recipe = {"settings": _settings(config, _KEYS + _EVALUATION), "data": frames.digests, **described}
     sizes = {"steps": len(frames.episode), "episodes": len(np.unique(frames.episode)), "fps": frames.fps}
     card = {"interface": normalised.INTERFACE, "action": normalised.header(mean, std), "data": {**sizes, **described}}
-    finished, _ = _files(config)
-    done = finished.exists() and checkpoint.read_header(finished)["recipe"] == recipe
-    costs.show("flow policy", [costs.Part(config.task, 1, int(not done), None)], config.out, each=dry_run)
-    if dry_run:
-        return finished
-    return _train(config, lambda: FlowTrainer(config, data, foreign=True), recipe, card, None)
+    return ForeignData(data, recipe, card, _is_finished(config, recipe))
 
 
-_KEYS = ("out", "data", "state_key", "action_key")  # settings that do not decide what is learned from the same data
+def train_foreign(config: settings.TrainFlowConfig, own: ForeignData | None = None) -> pathlib.Path:
+    """Like ``train``, of a LeRobot data set; there is no simulator to measure the policy in. Raises ConfigError."""
+    own = own or read_foreign(config)
+    return _train(config, lambda: FlowTrainer(config, own.data, foreign=True), own.recipe, own.card, None)
+
+
+# Settings that do not decide what is learned from the same data.
+_KEYS = ("out", "data", "state_key", "action_key", "launcher")
 _EVALUATION = ("flow_steps", "eval_every", "eval_episodes", "noise_std")
 
 
@@ -210,7 +233,7 @@ def _train(
 ) -> pathlib.Path:
     """The policy of a recipe, in ``<out>/<task>/<task>.safetensors``; ``measure`` is its solve rate, if any can be had."""
     task, (policy_file, resume_file) = config.task, _files(config)
-    if policy_file.exists() and checkpoint.read_header(policy_file)["recipe"] == recipe:
+    if _is_finished(config, recipe):
         return policy_file
     trainer = build_trainer()
     state, weak, log = trainer.initial_state(), None, []

@@ -43,8 +43,8 @@ def data(config: settings.GenerateDataConfig) -> costs.Part:
 
 
 def flow(config: settings.TrainFlowConfig) -> costs.Part:
-    """Of one task. Raises as ``flow_training.epochs_trained`` does."""
-    epochs, steps = flow_training.epochs_trained(config)
-    amount = steps / 1e5 * (config.epochs - epochs)
+    """Of one task. Raises as ``flow_training.stand`` does."""
+    stand = flow_training.stand(config)
+    amount = stand.steps / 1e5 * (config.epochs - stand.epochs)
     seconds = _seconds(config, FLOW_SIZES, costs.value("epoch", ""), amount)
-    return costs.Part(config.task, 1, int(epochs < config.epochs), seconds)
+    return costs.Part(config.task, 1, int(not stand.is_finished), seconds)

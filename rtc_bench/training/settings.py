@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from rtc_bench import policies
 from rtc_bench.common import errors, schema
+from rtc_bench.launching import settings as launching
 
 SAMPLE_WORDS = ("mean", "policy")
 # Of an expert that is good enough to record. The best of trampoline's solve 0.47, from starts that differ.
@@ -66,6 +67,7 @@ class TrainExpertConfig(schema.Settings):
     keep_every: int = 1_000_000  # control steps between checkpoints that are kept besides the last; 0: none
     out: str = "runs/experts"
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    launcher: launching.LauncherConfig = dataclasses.field(default_factory=launching.LauncherConfig)
 
     def __post_init__(self):
         schema.at_least(
@@ -104,6 +106,7 @@ class GenerateDataConfig(schema.Settings):
     seed: int = 0
     batch: int = 512  # episodes at once
     out: str = "data"
+    launcher: launching.LauncherConfig = dataclasses.field(default_factory=launching.LauncherConfig)
 
     def __post_init__(self):
         schema.at_least(self, steps=1, batch=1, noise_std=0)
@@ -148,6 +151,7 @@ class TrainFlowConfig(schema.Settings):
     noise_std: float = 0.1
     seed: int = 0
     out: str = "runs/flow"
+    launcher: launching.LauncherConfig = dataclasses.field(default_factory=launching.LauncherConfig)
 
     def __post_init__(self):
         schema.at_least(self, horizon=1, layers=1, channels=2, channel_hidden=1, token_hidden=1)

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import test_results
 
-from rtc_bench import commands
+from rtc_bench.commands import compare as compare_command
+from rtc_bench.commands import sweep as sweep_command
 from rtc_bench.common import costs, errors
 from rtc_bench.evaluation import evaluator, plan, run_folder, settings
 from rtc_bench.evaluation import sweep as sweeps
@@ -30,7 +31,7 @@ def contents(folder):
 
 def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tmp_path, capsys):
     config = dataclasses.replace(CONFIG, out=str(tmp_path / "run"))
-    commands.sweep(config, dry_run=True)
+    sweep_command.sweep(config, dry_run=True)
     assert "4 cells, some 10 seconds on 2 cores, 20 seconds more where programs must be" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     prepared = sweeps.prepare(config)
@@ -39,8 +40,8 @@ def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tmp_path, capsys):
     row = dataclasses.replace(test_results.row(prepared.cells[0]), seed="0")
     run.add(row, test_results.outcomes())
     before = contents(tmp_path)
-    commands.sweep(dataclasses.replace(config, seed=[0, 1]), dry_run=True)  # a folder that would grow
-    commands.sweep(config, dry_run=True)
+    sweep_command.sweep(dataclasses.replace(config, seed=[0, 1]), dry_run=True)  # a folder that would grow
+    sweep_command.sweep(config, dry_run=True)
     out = capsys.readouterr().out.splitlines()
     assert contents(tmp_path) == before
     assert [line.split()[:7] for line in out if line.strip().startswith("h17_unicycle")] == [
@@ -53,7 +54,7 @@ def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tmp_path, capsys):
 def test_a_dry_comparison_plays_and_writes_nothing(tmp_path, capsys):
     own = {field.name: getattr(CONFIG, field.name) for field in dataclasses.fields(CONFIG)}
     own |= {"strategy": "inpaint", "baseline": "naive", "out": str(tmp_path / "compare")}
-    commands.compare(settings.CompareConfig(**own), dry_run=True)
+    compare_command.compare(settings.CompareConfig(**own), dry_run=True)
     assert "both runs: 4 cells, some 10 seconds on 2 cores" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
@@ -62,7 +63,7 @@ def test_a_dry_run_refuses_what_a_run_would(tmp_path):
     config = dataclasses.replace(CONFIG, out=str(tmp_path / "run"))
     run_folder.RunFolder(config.out, dataclasses.asdict(config), sweeps.prepare(config).identity)
     with pytest.raises(errors.ConfigError, match=r"holds a run with noise_std=0\.1, this one has noise_std=0"):
-        commands.sweep(dataclasses.replace(config, noise_std=0.0), dry_run=True)
+        sweep_command.sweep(dataclasses.replace(config, noise_std=0.0), dry_run=True)
 
 
 @pytest.fixture

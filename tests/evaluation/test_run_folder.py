@@ -89,18 +89,19 @@ def test_a_task_whose_policy_came_later_is_added(tmp_path):
 
 
 def test_the_manifest_says_what_made_the_numbers(tmp_path):
-    run_folder.RunFolder(tmp_path, {"seed": 0, "strategy": ("rtc",)}, {"policy a": "x"})
+    run = run_folder.RunFolder(tmp_path, {"seed": 0, "strategy": ("rtc",)}, {"policy a": "x"})
+    run.record_session(versions.collect())
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert {"commit", "python", "jax", "device"} <= manifest["versions"][0].keys()
     assert manifest["identity"] == {"policy a": "x"}
     assert (tmp_path / "config.yaml").read_text() == "seed: 0\nstrategy:\n- rtc\n"
 
 
-def test_every_code_that_ran_cells_is_named(tmp_path, monkeypatch):
+def test_every_code_that_ran_cells_is_named(tmp_path):
     def session(commit, cells):
-        monkeypatch.setattr(versions, "collect", lambda: {"commit": commit})
         run = run_folder.RunFolder(tmp_path, SETTINGS, {})
         for cell in cells_missing(run)[:cells]:
+            run.record_session({"commit": commit})
             run.add(test_results.row(cell), test_results.outcomes())
         return [version["commit"] for version in json.loads(run.manifest_file.read_text())["versions"]]
 

@@ -18,7 +18,10 @@ def run(script, *arguments, cwd):
 def test_a_command_without_a_plan_says_so_in_one_line(script, tmp_path):
     done = run(script, "--dry-run", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == f"error: {script} takes no --dry-run: it has nothing long to plan; leave it away\n"
+    assert (
+        done.stderr
+        == f"error: {script.replace('_', '-')} takes no --dry-run: it has nothing long to plan; leave it away\n"
+    )
 
 
 @pytest.mark.parametrize("script", ["sweep", "compare", "train_expert", "generate_data", "train_flow", "train_method"])

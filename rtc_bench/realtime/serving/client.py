@@ -59,6 +59,9 @@ class ServedPolicy:
             self._greet()
             self._stack = stack.pop_all()
 
+    def __reduce__(self):
+        return _connected, (self.url,)  # another process has a connection of its own
+
     def _greet(self) -> None:
         self.raw_metadata = self._receive(CONNECT_SECONDS)
         self.metadata = self._unpacked(self.raw_metadata)
@@ -199,6 +202,10 @@ def _open(url: str, stack: contextlib.ExitStack) -> Any:
 def _close_all() -> None:
     for policy in _policies.values():
         policy.close()
+
+
+def _connected(url: str) -> ServedPolicy:
+    return connect(url).policy
 
 
 def connect(url: str) -> foreign.Source:
