@@ -21,8 +21,8 @@ from rtc_bench.evaluation import evaluator, settings
 from rtc_bench.policies import checkpoint, flow
 from rtc_bench.strategies import base, registry
 
-STEPS, CHUNKS = 64, 8  # of a timing of the parts
-SECONDS = 4.0  # short cells are measured more often
+STEPS, CHUNKS = 64, 2  # of a timing of the parts
+SECONDS = 2.0  # short cells are measured more often
 Part = Callable[[], object]
 
 
