@@ -120,15 +120,16 @@ def measure(
     for strategy_index, (name, ask) in enumerate(asks.items()):
         for d, s in cells:
             cell = {"seed": 0, "episodes": episodes, "delay": d, "horizon": s, "strategy_index": strategy_index}
-            length = evaluate(**cell).length
-            steps, chunks = int(length.sum()), int(np.ceil(length / s).sum())
             timings: list[tuple[float, float, float]] = []
             while len(timings) < repeats or (sum(map(sum, timings)) < SECONDS and len(timings) < 5 * repeats):
-                took = seconds(lambda cell=cell: evaluate(**cell))
-                physics_s = seconds(bodies) * steps / (STEPS * played)
-                timings.append((took, physics_s, seconds(ask) * chunks / (CHUNKS * played)))
+                began = time.perf_counter()
+                length = evaluate(**cell).length
+                timings.append((time.perf_counter() - began, seconds(bodies), seconds(ask)))
+            steps, chunks = int(length.sum()), int(np.ceil(length / s).sum())
+            per_physics, per_ask = steps / (STEPS * played), chunks / (CHUNKS * played)
+            timings = [(whole, body * per_physics, ask_s * per_ask) for whole, body, ask_s in timings]
             took, physics_s, policy_s = (statistics.median(column) for column in zip(*timings, strict=True))
-            share = statistics.median((body + ask) / whole for whole, body, ask in timings)
+            share = statistics.median((body + ask_s) / whole for whole, body, ask_s in timings)
             row = {"task": task, "strategy": name, "delay": d, "horizon": s, "episodes": episodes, "steps": steps}
             row |= {"chunks": chunks, "seconds": f"{took:.3f}", "physics_s": f"{physics_s:.3f}"}
             rows.append(
