@@ -1,12 +1,13 @@
 """What commands take, for the line before they start: rtc_bench/common/costs/measured.csv, made from committed tables.
 
 Measures nothing itself, and takes seconds: `make bench` on two cores first, then python scripts/bench_costs.py.
-Cells and programs come from evaluator.csv in results/benchmarks, for tasks that it lacks by their physics (physics.csv);
-strategies that it lacks from their cost beside naive's in results/methods/methods.csv; lengths of episodes from
-results/laptop; training from results/zoo/zoo.csv, the shipped policies and weights.
+Cells and programs come from laptop.csv in results/benchmarks, strategies that it lacks from their cost beside naive's in
+results/methods/methods.csv; lengths of episodes from results/laptop; training from results/zoo/zoo.csv, the shipped
+policies and weights.
 """
 
 import argparse
+import collections
 import pathlib
 import statistics
 
@@ -14,48 +15,62 @@ import _bench
 import numpy as np
 import scipy.optimize
 
-from rtc_bench import envs
+from rtc_bench import envs, policies
 from rtc_bench.common import costs, tables
 from rtc_bench.evaluation import results
+from rtc_bench.evaluation import settings as evaluation_settings
 from rtc_bench.policies import checkpoint
 from rtc_bench.training import settings
 
 Costs = dict[tuple[str, str], float]  # (kind, name) -> value
 TABLES = _bench.ROOT / "results"
 BENCHMARKS = TABLES / "benchmarks"
-LIKE_RTC = ("rtc_linear", "rtc_ones")  # its other schedules, which compute the same
-
-
-def physics() -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of 1,000 control steps, and of compiling one, by task, at the smallest batch."""
-    rows = {row["task"]: row for row in reversed(tables.read(BENCHMARKS / "physics.csv"))}
-    steps = {task: 1000 / float(row["specialised"]) for task, row in rows.items()}
-    return steps, {task: float(row["compile_s"]) for task, row in rows.items()}
+EPISODES = 64  # a cell of `make benchmark`
+# What asks the network as another strategy does, or several times as often: BID has four times the samples of bid_no_weak.
+LIKE = {
+    "temporal_ensembling": ("naive", 1),
+    "rtc_hard": ("rtc", 1),
+    "rtc_linear": ("rtc", 1),
+    "rtc_ones": ("rtc", 1),
+    "bid": ("bid_no_weak", 4),
+}
 
 
 def cells() -> Costs:
-    """Seconds of a task's steps and of a strategy's chunks that explain those of cells best, and programs."""
-    rows = tables.read(BENCHMARKS / "evaluator.csv")
-    tasks, strategies = ([*dict.fromkeys(row[name] for row in rows)] for name in ("task", "strategy"))
-    matrix = np.zeros((len(rows), len(tasks) + len(strategies)))
-    for number, row in enumerate(rows):
-        matrix[number, tasks.index(row["task"])] = int(row["steps"]) / 1000
-        matrix[number, len(tasks) + strategies.index(row["strategy"])] = int(row["chunks"]) / 1000
-    seconds = np.array([float(row["seconds"]) for row in rows])
+    """Seconds of a task's steps and of a strategy's chunks that explain best what `make benchmark` took, and programs."""
+    rows = [row for row in tables.read(BENCHMARKS / "laptop.csv") if row["task"]]
+    playing = [row for row in rows if row["run"] == "again" and row["kind"].startswith("playing ")]
+    strategies = [row["kind"].removeprefix("playing ") for row in playing]
+    names = [name for name in dict.fromkeys(strategies) if name not in LIKE]
+    matrix = np.zeros((len(playing), len(envs.TASKS) + len(names)))
+    for number, (row, name) in enumerate(zip(playing, strategies, strict=True)):
+        steps, chunks = played(row["task"], name)
+        matrix[number, envs.TASKS.index(row["task"])] = steps / 1000
+        own, factor = LIKE.get(name, (name, 1))
+        matrix[number, len(envs.TASKS) + names.index(own)] = factor * chunks / 1000
+    seconds = np.array([float(row["seconds"]) for row in playing])
     weights = 1 / np.sqrt(seconds)  # so that neither long nor short cells have all the say
     fitted, _ = scipy.optimize.nnls(matrix * weights[:, None], seconds * weights)
-    steps, chunks = dict(zip(tasks, fitted, strict=False)), dict(zip(strategies, fitted[len(tasks) :], strict=True))
-    programs = {row["task"]: float(row["compile_s"]) for row in rows}
-    values: Costs = {}
-    for kind, own, alone in zip(("step", "compile"), (steps, programs), physics(), strict=True):
-        beyond = statistics.median(own[task] / alone[task] for task in own)
-        values |= {(kind, task): own.get(task, beyond * alone[task]) for task in envs.TASKS}
+    values: Costs = {("step", task): value for task, value in zip(envs.TASKS, fitted, strict=False)}
+    chunks_of = dict(zip(names, fitted[len(envs.TASKS) :], strict=True))
+    programs: Costs = collections.Counter()  # what compiling takes beyond loading what was compiled
+    for row in (row for row in rows if row["kind"] == "trace and compile"):
+        programs["compile", row["task"]] += float(row["seconds"]) * (1 if row["run"] == "fresh" else -1)
+    values |= programs
     table = {
         row["strategy"]: float(row["milliseconds_of_many"]) for row in tables.read(TABLES / "methods" / "methods.csv")
     }
-    chunks = {name: chunks["naive"] * table[name] / table["naive"] for name in table} | chunks
-    chunks |= dict.fromkeys(LIKE_RTC, chunks["rtc"])
-    return values | {("chunk", name): seconds for name, seconds in chunks.items()}
+    chunks_of = {name: chunks_of["naive"] * table[name] / table["naive"] for name in table} | chunks_of
+    chunks_of |= {name: chunks_of[like] * factor for name, (like, factor) in LIKE.items()}
+    return values | {("chunk", name): seconds for name, seconds in chunks_of.items()}
+
+
+def played(task: str, strategy: str) -> tuple[float, float]:
+    """Control steps and chunks of `make benchmark`, by the lengths of episodes in results/laptop."""
+    pairs = evaluation_settings.delay_horizon_pairs("0..4", "auto", policies.PREDICTION_HORIZON)
+    rows = [row for row in results.read(TABLES / "laptop" / "results.csv") if row.cell[:2] == (task, strategy)]
+    steps = [(EPISODES * row.mean_length, row.horizon) for row in rows if (row.delay, row.horizon) in pairs]
+    return sum(count for count, _ in steps), sum(count / horizon for count, horizon in steps)
 
 
 def lengths() -> Costs:
