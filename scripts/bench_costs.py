@@ -26,43 +26,33 @@ Costs = dict[tuple[str, str], float]  # (kind, name) -> value
 TABLES = _bench.ROOT / "results"
 BENCHMARKS = TABLES / "benchmarks"
 EPISODES = 64  # a cell of `make benchmark`
-# What asks the network as another strategy does, or several times as often: BID has four times the samples of bid_no_weak.
-LIKE = {
-    "temporal_ensembling": ("naive", 1),
-    "rtc_hard": ("rtc", 1),
-    "rtc_linear": ("rtc", 1),
-    "rtc_ones": ("rtc", 1),
-    "bid": ("bid_no_weak", 4),
-}
+LIKE = {"rtc_linear": ("rtc", 1), "rtc_ones": ("rtc", 1), "bid": ("bid_no_weak", 4)}  # its cost, so many times
 
 
 def cells() -> Costs:
-    """Seconds of a task's steps and of a strategy's chunks that explain best what `make benchmark` took, and programs."""
-    rows = [row for row in tables.read(BENCHMARKS / "laptop.csv") if row["task"]]
-    playing = [row for row in rows if row["run"] == "again" and row["kind"].startswith("playing ")]
-    strategies = [row["kind"].removeprefix("playing ") for row in playing]
-    names = [name for name in dict.fromkeys(strategies) if name not in LIKE]
-    matrix = np.zeros((len(playing), len(envs.TASKS) + len(names)))
-    for number, (row, name) in enumerate(zip(playing, strategies, strict=True)):
-        steps, chunks = played(row["task"], name)
-        matrix[number, envs.TASKS.index(row["task"])] = steps / 1000
-        own, factor = LIKE.get(name, (name, 1))
-        matrix[number, len(envs.TASKS) + names.index(own)] = factor * chunks / 1000
-    seconds = np.array([float(row["seconds"]) for row in playing])
-    weights = 1 / np.sqrt(seconds)  # so that neither long nor short cells have all the say
-    fitted, _ = scipy.optimize.nnls(matrix * weights[:, None], seconds * weights)
-    values: Costs = {("step", task): value for task, value in zip(envs.TASKS, fitted, strict=False)}
-    chunks_of = dict(zip(names, fitted[len(envs.TASKS) :], strict=True))
-    programs: Costs = collections.Counter()  # what compiling takes beyond loading what was compiled
-    for row in (row for row in rows if row["kind"] == "trace and compile"):
-        programs["compile", row["task"]] += float(row["seconds"]) * (1 if row["run"] == "fresh" else -1)
-    values |= programs
+    """Seconds of a task's steps and of naive's chunks that explain best what `make benchmark` took; and programs."""
     table = {
         row["strategy"]: float(row["milliseconds_of_many"]) for row in tables.read(TABLES / "methods" / "methods.csv")
     }
-    chunks_of = {name: chunks_of["naive"] * table[name] / table["naive"] for name in table} | chunks_of
-    chunks_of |= {name: chunks_of[like] * factor for name, (like, factor) in LIKE.items()}
-    return values | {("chunk", name): seconds for name, seconds in chunks_of.items()}
+    beside_naive = {name: milliseconds / table["naive"] for name, milliseconds in table.items()}
+    beside_naive |= {name: beside_naive[like] * factor for name, (like, factor) in LIKE.items()}
+    rows = [row for row in tables.read(BENCHMARKS / "laptop.csv") if row["task"]]
+    playing = [row for row in rows if row["run"] == "again" and row["kind"].startswith("playing ")]
+    matrix = np.zeros((len(playing), len(envs.TASKS) + 1))
+    for number, row in enumerate(playing):
+        name = row["kind"].removeprefix("playing ")
+        steps, chunks = played(row["task"], name)
+        matrix[number, envs.TASKS.index(row["task"])] = steps / 1000
+        matrix[number, -1] = beside_naive[name] * chunks / 1000
+    seconds = np.array([float(row["seconds"]) for row in playing])
+    weights = 1 / np.sqrt(seconds)  # so that neither long nor short cells have all the say
+    *fitted, chunk = scipy.optimize.nnls(matrix * weights[:, None], seconds * weights)[0]
+    values: Costs = {("step", task): value for task, value in zip(envs.TASKS, fitted, strict=True)}
+    values |= {("chunk", name): chunk * factor for name, factor in beside_naive.items()}
+    programs: Costs = collections.Counter()  # what compiling takes beyond loading what was compiled
+    for row in (row for row in rows if row["kind"] == "trace and compile"):
+        programs["compile", row["task"]] += float(row["seconds"]) * (1 if row["run"] == "fresh" else -1)
+    return values | programs
 
 
 def played(task: str, strategy: str) -> tuple[float, float]:
