@@ -104,7 +104,7 @@ render: $(STAMP) ## a picture of a task: make render TASK=car_launch
 compare: $(STAMP) ## where a new strategy wins: make compare ARGS="strategy=examples/blend.py:Blend"
 	$(PY) scripts/compare.py $(ARGS)
 
-bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equivalence of the physics, chunks of the zoo: two hours
+bench: $(STAMP) ## speed of physics, training, evaluator, compilation and make benchmark, equivalence of the physics, chunks of the zoo: hours
 	$(PY) scripts/bench_physics.py --out results/benchmarks
 	$(PY) scripts/bench_training.py --out results/benchmarks
 	$(PY) scripts/bench_evaluator.py --out results/benchmarks
@@ -112,6 +112,7 @@ bench: $(STAMP) ## speed of physics, training, evaluator and compilation, equiva
 	$(PY) scripts/bench_compile.py --out results/benchmarks
 	$(PY) scripts/bench_startup.py --out results/benchmarks
 	$(PY) scripts/bench_coherence.py --out results/zoo
+	$(PY) scripts/bench_laptop.py --out results/benchmarks
 	$(PY) scripts/bench_costs.py
 
 bench-gpu: $(STAMP) ## what this machine's GPU gives in ten minutes: physics, training, a sweep at paper size, in results/benchmarks
