@@ -18,6 +18,7 @@ INSTALL = "pip install 'rtc-bench[cluster]'"
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 NOT_SENT = ["**/*.safetensors", "**/__pycache__"]  # policies go along with the work
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
+PATIENT = {"RAY_raylet_start_wait_time_s": "240"}  # where a busy machine starts a Ray; 30 seconds otherwise
 
 
 class Capacity(NamedTuple):
@@ -50,7 +51,7 @@ def _address(launcher: settings.LauncherConfig) -> str | None:
 
 def connect(launcher: settings.LauncherConfig) -> Capacity:
     """Connect, once a process, or start a Ray here. Raises ConfigError where there is none, or none large enough."""
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **PATIENT}.items():
         os.environ.setdefault(name, value)
     import ray
 
