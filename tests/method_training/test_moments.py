@@ -126,5 +126,5 @@ def test_the_best_expert_labels(tmp_path, expert_saver):
     expert, header = moments.best_expert(str(tmp_path), "catapult")
     assert header["solve_rate"] == 0.9
     assert expert.params["params"]["Dense_2"]["bias"].tolist() == pytest.approx([0.2])
-    with pytest.raises(checkpoint.CheckpointError, match=r"no expert of car_launch.*train_expert\.py task=car_launch"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"no expert of car_launch.*train-expert task=car_launch"):
         moments.best_expert(str(tmp_path), "car_launch")

@@ -174,7 +174,7 @@ def test_the_recipe_of_our_own_data_is_as_it_was(data, small_flow, tmp_path):
     """Or every policy that was trained before would be trained again."""
     config = small_flow(data[0], tmp_path)
     card = checkpoint.read_header(flow_training.train(config))
-    left_out = {"out", "data", "state_key", "action_key"}
+    left_out = {"out", "data", "state_key", "action_key", "launcher"}
     assert card["recipe"]["settings"].keys() == dataclasses.asdict(config).keys() - left_out
     assert card["recipe"].keys() == {"settings", "data"}
     shipped = checkpoint.read_header(checkpoint.zoo_files()["catapult"])
