@@ -115,7 +115,7 @@ def _time(seconds: Seconds, played: Seconds) -> None:
     def timed_play(own: evaluator.Evaluator, **cell):
         began = time.perf_counter()
         outcomes = play(own, **cell)
-        strategy = list(NAMES)[cell["strategy_index"]]
+        strategy = NAMES[cell["strategy_index"]]
         seconds[own.env.name, f"playing {strategy}"] += time.perf_counter() - began
         played[own.env.name, strategy] += int(outcomes.length.sum())
         played[own.env.name, f"{strategy} chunks"] += int(np.ceil(outcomes.length / cell["horizon"]).sum())

@@ -133,11 +133,11 @@ def _body_count(sweep: PreparedSweep, task: str) -> int:
 def _fill(sweep: PreparedSweep, run: run_folder.RunFolder, own_plan: plan.SweepPlan) -> None:
     missing, estimate, is_ray = own_plan.missing, own_plan.estimate, sweep.config.launcher.is_ray
     failures, done, work = [], 0, 0.0
-    written: concurrent.futures.Future[None] | None = None
     expected = estimate.seconds if is_ray else estimate.work  # workers compile side by side, out of sight
     bar = progress.bar("sweep", len(missing), "cells", work=expected)
     # A cell is written while the next one is played.
     with concurrent.futures.ThreadPoolExecutor(1) as writer, bar as advance:
+        written = writer.submit(lambda: None)
 
         def tell(note: str) -> None:
             advance(done, note=note, work=work)
@@ -158,11 +158,9 @@ def _fill(sweep: PreparedSweep, run: run_folder.RunFolder, own_plan: plan.SweepP
             columns |= {"seed": str(played.span.seed), "policy": sweep.task_policies[task].label}
             run.record_session(played.session)
             row = results.summarise(played.outcomes, **columns, seconds=played.seconds)
-            if written:
-                written.result()
-            written = writer.submit(run.add, row, played.outcomes, played.span.first)
-        if written:
             written.result()
+            written = writer.submit(run.add, row, played.outcomes, played.span.first)
+        written.result()
         advance(done, work=work)
     if failures:
         others = f" (and {len(failures) - 1} more cells)" if len(failures) > 1 else ""
